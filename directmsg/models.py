@@ -1,0 +1,248 @@
+"""Direct mail: addresses, every copy of a message that came in, parcels, and the ledger.
+
+Nothing clinical stands here in clear: states, times, sizes, Direct addresses and codes only.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from healthvault.store.fields import SealedField
+from healthvault.store.models import Blob, HolderKey, new_id
+
+
+class DirectAddress(models.Model):
+    """A name at one of our domains. It belongs to one record and is never given to another."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active", "Active"
+        DISABLED = "disabled", "Switched off"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    address = models.CharField(max_length=320, unique=True)
+    record = models.ForeignKey(
+        "records.Record", null=True, on_delete=models.SET_NULL, related_name="direct_addresses"
+    )
+    state = models.CharField(max_length=8, choices=State.choices, default=State.ACTIVE)
+    primary = models.BooleanField(default=True)
+    first_used = models.DateTimeField(null=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "direct addresses"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["record"], condition=Q(primary=True), name="one_primary_address_per_record"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class InboundMail(models.Model):
+    """One recipient's copy of one accepted message: the queue of the receiving agent.
+
+    `received` -> `processing` -> `filed` | `parcelled` | `notified` | `refused` | `stuck`.
+    """
+
+    class State(models.TextChoices):
+        RECEIVED = "received", "Received"
+        PROCESSING = "processing", "Being processed"
+        FILED = "filed", "Filed in a record"
+        PARCELLED = "parcelled", "Held for pickup"
+        NOTIFIED = "notified", "Was a notification"
+        REFUSED = "refused", "Refused"
+        STUCK = "stuck", "Stuck: needs a look"
+
+    FINAL = frozenset({State.FILED, State.PARCELLED, State.NOTIFIED})
+    AGAIN = frozenset({State.REFUSED, State.STUCK})
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    sha256 = models.CharField(max_length=64)
+    recipient = models.CharField(max_length=320)
+    mail_from = models.CharField(max_length=320, blank=True)
+    protocol = models.CharField(max_length=8)
+    peer = models.CharField(max_length=64, blank=True)
+    size = models.PositiveBigIntegerField()
+    holder = models.ForeignKey(HolderKey, null=True, on_delete=models.SET_NULL, related_name="+")
+    raw = models.ForeignKey(Blob, null=True, on_delete=models.SET_NULL, related_name="+")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.RECEIVED)
+    code = models.CharField(max_length=40, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+    report = models.JSONField(default=dict)
+    tries = models.PositiveSmallIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    from_address = models.CharField(max_length=320, blank=True)
+    message_id = models.CharField(max_length=998, blank=True)
+    organization = models.ForeignKey("trust.Organization", null=True, on_delete=models.SET_NULL, related_name="+")
+    message = models.OneToOneField("records.Message", null=True, on_delete=models.SET_NULL, related_name="inbound")
+    received = models.DateTimeField(default=timezone.now)
+    finished = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["sha256", "recipient", "mail_from"], name="each_copy_once")
+        ]
+        indexes = [
+            models.Index(fields=["-received"]),
+            models.Index(
+                fields=["lease_until"],
+                name="inbound_unfinished",
+                condition=Q(state__in=["received", "processing"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"mail {self.pk}"
+
+
+class Parcel(models.Model):
+    """A message held for somebody who has no account yet, or has to answer a question first.
+
+    Contact e-mail and question are sealed under the keyring. Content is sealed under the parcel's
+    holder key, which with a question opens only with the answer.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting to be picked up"
+        CLAIMED = "claimed", "Picked up"
+        EXPIRED = "expired", "Expired"
+        LOCKED = "locked", "Locked after wrong answers"
+        DECLINED = "declined", "Declined"
+        WITHDRAWN = "withdrawn", "Withdrawn by the sender"
+
+    class Source(models.TextChoices):
+        DIRECT = "direct", "Direct mail"
+        REST = "rest", "Partner API"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    source = models.CharField(max_length=6, choices=Source.choices, default=Source.DIRECT)
+    inbound = models.OneToOneField(InboundMail, null=True, on_delete=models.PROTECT, related_name="parcel")
+    organization = models.ForeignKey(
+        "trust.Organization", null=True, on_delete=models.PROTECT, related_name="parcels"
+    )
+    organization_name = models.CharField(max_length=200)
+    from_address = models.CharField(max_length=320, blank=True)
+    holder = models.OneToOneField(HolderKey, null=True, on_delete=models.SET_NULL, related_name="+")
+    content = models.ForeignKey(Blob, null=True, on_delete=models.SET_NULL, related_name="+")
+    contact_email = SealedField(null=True)
+    contact_hash = models.CharField(max_length=64, db_index=True)
+    question = SealedField(null=True)
+    wrong_answers = SealedField(json=True, null=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    tries_left = models.PositiveSmallIntegerField()
+    was_reset = models.BooleanField(default=False)
+    attachments = models.PositiveSmallIntegerField(default=0)
+    size = models.PositiveBigIntegerField(default=0)
+    token_hash = models.CharField(max_length=64, null=True, unique=True)
+    created = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField()
+    notified = models.DateTimeField(null=True)
+    bounced = models.DateTimeField(null=True)
+    decided = models.DateTimeField(null=True)
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="parcels"
+    )
+    message = models.OneToOneField("records.Message", null=True, on_delete=models.SET_NULL, related_name="parcel")
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "expires"])]
+
+    def __str__(self) -> str:
+        return f"parcel {self.pk}"
+
+    @property
+    def has_question(self) -> bool:
+        """Whether the holder key opens only with an answer."""
+        return self.question is not None
+
+    @property
+    def state_now(self) -> str:
+        """The state judged at this moment: expiry does not wait for the clean-up job."""
+        if self.state in (self.State.WAITING, self.State.LOCKED) and self.expires <= timezone.now():
+            return self.State.EXPIRED
+        return self.state
+
+
+class PickupCode(models.Model):
+    """An 8-digit code mailed to a parcel's contact address; kept as a keyed hash."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    contact_hash = models.CharField(max_length=64, db_index=True)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    code_hash = models.CharField(max_length=64)
+    tries_left = models.PositiveSmallIntegerField(default=5)
+    created = models.DateTimeField(default=timezone.now)
+    used = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"code {self.pk}"
+
+
+class AnswerAttempt(models.Model):
+    """One counted wrong answer; the limits of every kind are counts over these rows."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    parcel = models.ForeignKey(Parcel, on_delete=models.CASCADE, related_name="attempts")
+    contact_hash = models.CharField(max_length=64)
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    network = models.CharField(max_length=64)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["created"]),
+            models.Index(fields=["contact_hash", "created"]),
+            models.Index(fields=["account", "created"]),
+            models.Index(fields=["network", "created"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.pk}"
+
+
+class MailEvent(models.Model):
+    """The ledger: one line per thing that happened to one recipient's copy. Rows are only added."""
+
+    id = models.BigAutoField(primary_key=True)
+    inbound = models.ForeignKey(InboundMail, null=True, on_delete=models.CASCADE, related_name="events")
+    parcel = models.ForeignKey(Parcel, null=True, on_delete=models.CASCADE, related_name="events")
+    name = models.CharField(max_length=30)
+    code = models.CharField(max_length=40, blank=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(inbound__isnull=False) | Q(parcel__isnull=False), name="events_belong_to_something"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.code}".strip()
+
+
+class PartnerRequest(models.Model):
+    """A POST of a partner remembered by its Idempotency-Key, with the answer it got."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    organization = models.ForeignKey("trust.Organization", on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    parcel = models.ForeignKey(Parcel, null=True, on_delete=models.CASCADE, related_name="+")
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "key"], name="one_answer_per_idempotency_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"request {self.pk}"
