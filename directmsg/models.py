@@ -147,6 +147,9 @@ class Parcel(models.Model):
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="parcels"
     )
+    for_record = models.ForeignKey(
+        "records.Record", null=True, on_delete=models.SET_NULL, related_name="waiting_parcels"
+    )
     message = models.OneToOneField("records.Message", null=True, on_delete=models.SET_NULL, related_name="parcel")
 
     class Meta:

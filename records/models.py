@@ -264,6 +264,7 @@ class Document(models.Model):
     facts = SealedField(holder="record.holder", json=True, null=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     code = models.CharField(max_length=40, blank=True)
+    patient_confirmed = models.BooleanField(default=False)
     tries = models.PositiveSmallIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
     created = models.DateTimeField(default=timezone.now)

@@ -1,0 +1,294 @@
+"""Parcels: messages held for people who have no account yet or must answer a question first.
+
+Holding, announcing, expiring and withdrawing stand here; opening and claiming in `pickup`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from healthvault.audit import trail
+from healthvault.store.blobs import store_blob
+from healthvault.store.models import HolderKey
+from records.intake import IncomingMessage
+from records.proofs import mailbox_hash
+from trust import context as trust_context
+from trust.models import Organization
+
+from . import addresses, notify
+from .agent import incoming
+from .models import DirectAddress, InboundMail, MailEvent, Parcel
+from .newuser import BadSubject, NewUserSubject, normalise_answer, parse_subject
+
+REMINDER_DAYS = (3, 14, 26)
+MOST_OPEN_PER_CONTACT = 20
+
+
+class TooManyParcels(Exception):
+    """The contact address has as many open parcels as one address may have."""
+
+    code = "too_many_parcels"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a parcel is made from, besides its content.
+
+    `answer` is the sender's, not yet normalised; question and answer come as a pair or not at all.
+    """
+
+    contact_email: str
+    question: str | None
+    answer: str | None
+    organization: Organization | None
+    organization_name: str
+    from_address: str = ""
+    source: str = Parcel.Source.DIRECT
+    for_record_id: str | None = None
+
+
+def hash_token(token: str) -> str:
+    """How a link token is kept."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+# --- from Direct mail -----------------------------------------------------------------------------------
+
+
+def receive(mail: InboundMail, opened: incoming.OpenedMessage, organization_name: str) -> str:
+    """Deliver trusted mail to newuser: hold it, or file it when the contact is a plain address of ours.
+
+    Raises `receive.Refused` with `bad_subject` or `unknown_recipient`.
+    """
+    from .receive import Refused, file_in_record
+
+    try:
+        wanted = parse_subject(opened.subject)
+    except BadSubject as error:
+        raise Refused("bad_subject", f"The subject line breaks a rule: {error.rule}.") from error
+    domain = wanted.email.rpartition("@")[2]
+    offer = Offer(
+        contact_email=wanted.email,
+        question=wanted.question,
+        answer=wanted.answer,
+        organization=mail.organization,
+        organization_name=organization_name,
+        from_address=opened.from_address,
+    )
+    if trust_context.is_hosted(domain):
+        address = _own_address(wanted)
+        if wanted.question is None:
+            return file_in_record(mail, opened, address, organization_name, subject=wanted.subject)
+        offer = _for_record(offer, address)
+    elif trust_context.is_direct_domain(domain):
+        raise Refused("bad_subject", "The contact is a Direct address of another provider; write to it directly.")
+    if _already_waiting(mail, opened, offer):
+        return _finish_as_same(mail)
+    try:
+        return _hold_mail(mail, opened, offer, wanted)
+    except TooManyParcels as error:
+        raise Refused(error.code, "The contact address has too many open parcels.") from error
+
+
+def _own_address(wanted: NewUserSubject) -> DirectAddress:
+    from .receive import Refused
+
+    local = wanted.email.rpartition("@")[0].lower()
+    if local.partition("+")[0] in addresses.RESERVED:
+        raise Refused("bad_subject", "The contact is one of our own reserved addresses.")
+    address = addresses.find(wanted.email.lower())
+    if address is None or address.record_id is None or address.state != DirectAddress.State.ACTIVE:
+        raise Refused("unknown_recipient")
+    return address
+
+
+def _for_record(offer: Offer, address: DirectAddress) -> Offer:
+    return Offer(**{**_fields(offer), "for_record_id": str(address.record_id)})
+
+
+def _fields(offer: Offer) -> dict[str, object]:
+    return {name: getattr(offer, name) for name in Offer.__slots__}
+
+
+def _already_waiting(mail: InboundMail, opened: incoming.OpenedMessage, offer: Offer) -> bool:
+    """Whether the sender sent this very message (same Message-ID) for this contact before."""
+    return bool(opened.message_id) and Parcel.objects.filter(
+        state=Parcel.State.WAITING,
+        contact_hash=mailbox_hash(offer.contact_email),
+        from_address=opened.from_address,
+        inbound__message_id=opened.message_id[:998],
+    ).exclude(inbound=mail).exists()
+
+
+def _finish_as_same(mail: InboundMail) -> str:
+    from .receive import finish
+
+    with transaction.atomic():
+        finish(mail, InboundMail.State.PARCELLED, "same_parcel")
+    return InboundMail.State.PARCELLED
+
+
+def _hold_mail(
+    mail: InboundMail, opened: incoming.OpenedMessage, offer: Offer, wanted: NewUserSubject
+) -> str:
+    from .receive import finish, take_over_raw, to_incoming
+
+    def build(holder: HolderKey) -> IncomingMessage:
+        content = to_incoming(mail, opened, holder, offer.organization_name, subject=wanted.subject)
+        take_over_raw(mail, holder)
+        return content
+
+    def close(parcel: Parcel) -> None:
+        finish(mail, InboundMail.State.PARCELLED)
+
+    hold(offer, build, inbound=mail, close=close)
+    return InboundMail.State.PARCELLED
+
+
+# --- holding --------------------------------------------------------------------------------------------
+
+
+def hold(
+    offer: Offer,
+    build: Callable[[HolderKey], IncomingMessage],
+    *,
+    inbound: InboundMail | None = None,
+    close: Callable[[Parcel], None] | None = None,
+) -> Parcel:
+    """Make a parcel: `build` stores the content under the parcel's holder key and describes it.
+
+    Everything is one transaction with `close` (which ends the incoming mail's row); the key under
+    the answer is derived before it. The announcing mail is queued in it too. Raises `TooManyParcels`.
+    """
+    contact_hash = mailbox_hash(offer.contact_email)
+    answer = normalise_answer(offer.answer) if offer.answer is not None else None
+    holder = HolderKey.prepare("parcel", answer=answer)
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        open_now = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
+        if open_now.count() >= MOST_OPEN_PER_CONTACT:
+            raise TooManyParcels
+        holder.save(force_insert=True)
+        content = build(holder)
+        parcel = Parcel.objects.create(
+            source=offer.source,
+            inbound=inbound,
+            organization=offer.organization,
+            organization_name=offer.organization_name,
+            from_address=offer.from_address,
+            holder=holder,
+            content=store_blob(holder, json.dumps(content.to_json()).encode()),
+            contact_email=offer.contact_email,
+            contact_hash=contact_hash,
+            question=offer.question,
+            wrong_answers={},
+            tries_left=settings.ANSWER_TRIES,
+            attachments=len(content.parts),
+            size=sum(part.size for part in content.parts) + len(content.text),
+            token_hash=hash_token(token),
+            expires=timezone.now() + timedelta(days=settings.PARCEL_DAYS),
+            for_record_id=offer.for_record_id,
+        )
+        event(parcel, "parcelled")
+        if parcel.for_record_id:
+            notify.parcel_for_record(parcel)
+        else:
+            notify.parcel_waiting(parcel, token)
+        if close is not None:
+            close(parcel)
+        trail.record("parcel.held", subject=parcel.pk)
+    return parcel
+
+
+def event(parcel: Parcel, name: str, code: str = "") -> MailEvent:
+    """One line in the ledger of a parcel (and of the mail it came from)."""
+    return MailEvent.objects.create(parcel=parcel, inbound=parcel.inbound, name=name, code=code)
+
+
+# --- what happens to a parcel that is not claimed ---------------------------------------------------------
+
+
+def on_notification(related_id: str, state: str, code: str) -> None:
+    """Told by the outbox what became of a pickup mail, in the transaction of that change."""
+    parcel = Parcel.objects.filter(pk=related_id).select_related("inbound").first()
+    if parcel is None:
+        return
+    if state == "sent":
+        if Parcel.objects.filter(pk=parcel.pk, notified__isnull=True).update(notified=timezone.now()):
+            event(parcel, "notified")
+    else:
+        Parcel.objects.filter(pk=parcel.pk).update(bounced=timezone.now())
+        event(parcel, "contact_bounced", code)
+
+
+def new_link(parcel: Parcel, *, template: str = "parcel") -> None:
+    """Mail a new link to the parcel's contact address; links sent before stop working."""
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        parcel.token_hash = hash_token(token)
+        waiting = Parcel.objects.filter(pk=parcel.pk, state=Parcel.State.WAITING)
+        if waiting.update(token_hash=parcel.token_hash):
+            notify.parcel_waiting(parcel, token, template=template)
+
+
+def close(parcel: Parcel, state: str, *, from_states: tuple[str, ...] = (Parcel.State.WAITING,)) -> bool:
+    """End a parcel without a claim: its content is shredded, date and sender stay.
+
+    Returns False when it was in none of `from_states` any more.
+    """
+    with transaction.atomic():
+        moved = Parcel.objects.filter(pk=parcel.pk, state__in=from_states).update(
+            state=state, decided=timezone.now(), token_hash=None, content=None, holder=None
+        )
+        if not moved:
+            return False
+        event(parcel, state)
+        erase_secrets(parcel)
+        if parcel.holder_id:
+            HolderKey.objects.filter(pk=parcel.holder_id).delete()
+        trail.record(f"parcel.{state}", subject=parcel.pk)
+    return True
+
+
+def erase_secrets(parcel: Parcel) -> None:
+    """Forget question and wrong answers of a parcel that is over."""
+    Parcel.objects.filter(pk=parcel.pk).update(question=None, wrong_answers=None)
+
+
+def expire() -> int:
+    """Shred every parcel whose last day has passed; returns how many."""
+    over = Parcel.objects.filter(
+        state__in=[Parcel.State.WAITING, Parcel.State.LOCKED], expires__lte=timezone.now()
+    ).select_related("inbound")
+    open_states = (Parcel.State.WAITING, Parcel.State.LOCKED)
+    return sum(close(parcel, Parcel.State.EXPIRED, from_states=open_states) for parcel in over[:500])
+
+
+def remind() -> int:
+    """Mail a reminder with a new link on the reminder days; returns how many were queued."""
+    reminded = 0
+    today = timezone.now()
+    for day in REMINDER_DAYS:
+        due = Parcel.objects.filter(
+            state=Parcel.State.WAITING,
+            for_record__isnull=True,
+            bounced__isnull=True,
+            created__lte=today - timedelta(days=day),
+            created__gt=today - timedelta(days=day + 1),
+        ).select_related("inbound")
+        for parcel in due[:500]:
+            name = f"reminded_{day}"
+            if not parcel.events.filter(name=name).exists():
+                event(parcel, name)
+                new_link(parcel, template="parcel_reminder")
+                reminded += 1
+    return reminded

@@ -1,0 +1,253 @@
+"""Pages of picking up: thin over `pickup` and `parcels`.
+
+GET and HEAD change nothing. The link's token is swapped for a handle in the session at once, so
+that no page has it in its address.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.adapter import get_adapter
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from . import addresses, find, pickup
+from .forms import AnswerForm, ClaimForm, CodeForm, ContactForm, FindForm
+from .models import Parcel
+from .newuser import mask_email
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HANDLE = "pickup"
+OPENED = "pickup_opened"
+
+
+# --- the link, without sign-in -------------------------------------------------------------------------------
+
+
+@require_safe
+def link(request: HttpRequest, token: str) -> HttpResponse:
+    """Swap the token for a handle in this session, and go on at an address without it."""
+    parcel = pickup.by_token(token)
+    request.session[HANDLE] = (
+        {"parcel": str(parcel.pk), "token": parcel.token_hash} if parcel else {"parcel": "", "token": ""}
+    )
+    return redirect("directmsg:pickup")
+
+
+@require_safe
+def waiting_here(request: HttpRequest) -> HttpResponse:
+    """What the link leads to: who sent it, until when, and how to go on. Needs no sign-in."""
+    parcel = _pending(request)
+    if parcel is None:
+        return render(request, "directmsg/pickup_gone.html", {"claimed": _claimed_by_me(request)}, status=410)
+    return render(
+        request,
+        "directmsg/pickup.html",
+        {
+            "parcel": parcel,
+            "contact": mask_email(parcel.contact_email),
+            "others": pickup.others_for_same_contact(parcel),
+        },
+    )
+
+
+@require_POST
+def not_for_me(request: HttpRequest) -> HttpResponse:
+    """Decline: the content is erased and the sender learns that the address was wrong."""
+    parcel = _pending(request)
+    if parcel is not None and "sure" in request.POST:
+        pickup.decline(parcel, request.user if request.user.is_authenticated else None)
+        request.session.pop(HANDLE, None)
+        return render(request, "directmsg/pickup_declined.html")
+    if parcel is None:
+        return redirect("directmsg:pickup")
+    return render(request, "directmsg/pickup_decline.html", {"parcel": parcel})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def find_waiting(request: HttpRequest) -> HttpResponse:
+    """ "Find my waiting messages": the same answer whether or not any exist."""
+    form = FindForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        find.mail_links(form.cleaned_data["email"])
+        return render(request, "directmsg/pickup_find.html", {"sent": True})
+    return render(request, "directmsg/pickup_find.html", {"form": form, "sent": False})
+
+
+# --- signed in ---------------------------------------------------------------------------------------------------
+
+
+def with_parcel(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Hand the pending parcel to a view of a signed-in person, or show that it is gone."""
+
+    @login_required
+    @wraps(view)
+    def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        parcel = _pending(request)
+        if parcel is None:
+            return redirect("directmsg:pickup")
+        return view(request, parcel, *args, **kwargs)
+
+    return inner
+
+
+@require_safe
+@login_required
+def waiting(request: HttpRequest) -> HttpResponse:
+    """Everything that waits for mailboxes this person has shown to read."""
+    return render(request, "directmsg/waiting.html", {"parcels": pickup.waiting_for(request.user)})
+
+
+@require_POST
+@login_required
+def choose(request: HttpRequest, parcel_id: str) -> HttpResponse:
+    """Go on with one of the parcels of the waiting page."""
+    for parcel in pickup.waiting_for(request.user):
+        if str(parcel.pk) == str(parcel_id):
+            request.session[HANDLE] = {"parcel": str(parcel.pk), "token": parcel.token_hash}
+            return redirect("directmsg:pickup_answer")
+    return redirect("directmsg:waiting")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@with_parcel
+def answer(request: HttpRequest, parcel: Parcel) -> HttpResponse:
+    """Ask the question, or the contact address when there is none."""
+    if _opened_key(request, parcel) is not None:
+        return redirect("directmsg:pickup_claim")
+    form: AnswerForm | ContactForm
+    form = AnswerForm(request.POST or None) if parcel.has_question else ContactForm(request.POST or None)
+    status = 200
+    if request.method == "POST" and form.is_valid():
+        try:
+            key = _try(request, parcel, form)
+        except pickup.PickupError as error:
+            form.add_error(None, error.words)
+            status = 429 if isinstance(error, pickup.TooManyTries) else 200
+            if isinstance(error, pickup.NotWaiting | pickup.Locked):
+                return redirect("directmsg:pickup")
+        else:
+            return _go_on(request, parcel, key)
+    parcel.refresh_from_db(fields=["tries_left"])
+    response = render(request, "directmsg/pickup_answer.html", {"parcel": parcel, "form": form}, status=status)
+    if status == 429:
+        response.headers["Retry-After"] = str(pickup.TooManyTries.retry_after_s)
+    return response
+
+
+def _try(request: HttpRequest, parcel: Parcel, form: AnswerForm | ContactForm) -> bytes:
+    network = pickup.network_of(get_adapter(request).get_client_ip(request))
+    if isinstance(form, AnswerForm):
+        return pickup.answer(parcel, request.user, form.cleaned_data["answer"], network)
+    return pickup.contact(parcel, request.user, form.cleaned_data["email"], network)
+
+
+def _go_on(request: HttpRequest, parcel: Parcel, key: bytes) -> HttpResponse:
+    request.session.cycle_key()
+    request.session[OPENED] = {"parcel": str(parcel.pk), "account": str(request.user.pk), "key": key.hex()}
+    if pickup.needs_code(parcel, request.user):
+        try:
+            pickup.send_code(parcel, request.user)
+        except pickup.TooManyCodes as error:
+            messages.error(request, error.words)
+        return redirect("directmsg:pickup_code")
+    return redirect("directmsg:pickup_claim")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@with_parcel
+def code(request: HttpRequest, parcel: Parcel) -> HttpResponse:
+    """Ask the mailed code that shows who reads the contact mailbox."""
+    if not pickup.needs_code(parcel, request.user):
+        return redirect("directmsg:pickup_claim")
+    form = CodeForm(request.POST if "pickup_code" in request.POST else None)
+    if request.method == "POST":
+        try:
+            if "again" in request.POST:
+                pickup.send_code(parcel, request.user)
+                messages.info(request, "We have mailed you a new code.")
+                return redirect("directmsg:pickup_code")
+            if form.is_valid():
+                pickup.check_code(parcel, request.user, form.cleaned_data["pickup_code"])
+                return redirect("directmsg:pickup_claim")
+        except pickup.PickupError as error:
+            form.add_error(None, error.words) if form.is_bound else messages.error(request, error.words)
+    context = {"parcel": parcel, "form": form, "contact": mask_email(parcel.contact_email)}
+    return render(request, "directmsg/pickup_code.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@with_parcel
+def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
+    """Show what is in the parcel, let the person choose the record, and claim."""
+    key = _opened_key(request, parcel)
+    if key is None:
+        return redirect("directmsg:pickup_answer")
+    if pickup.needs_code(parcel, request.user):
+        return redirect("directmsg:pickup_code")
+    form = ClaimForm(request.user, request.POST or None, only=parcel.for_record)
+    if request.method == "POST" and form.is_valid():
+        try:
+            message = _claim(request, parcel, form, key)
+        except pickup.NotWaiting:
+            return redirect("directmsg:pickup")
+        for name in (HANDLE, OPENED):
+            request.session.pop(name, None)
+        request.session.cycle_key()
+        return redirect(f"{reverse('directmsg:message', args=[message.pk])}?claimed=1")
+    context = {"parcel": parcel, "form": form, "preview": pickup.preview(parcel, key)}
+    return render(request, "directmsg/pickup_claim.html", context)
+
+
+def _claim(request: HttpRequest, parcel: Parcel, form: ClaimForm, key: bytes) -> Any:
+    chosen = form.cleaned_data["record"]
+    if chosen == ClaimForm.NEW:
+        record = addresses.open_record(
+            request.user, form.cleaned_data["name"].strip(), form.cleaned_data["relationship"]
+        )
+    else:
+        record = form.records[chosen]
+    return pickup.claim(parcel, request.user, record, key)
+
+
+# --- the handle ------------------------------------------------------------------------------------------------------
+
+
+def _pending(request: HttpRequest) -> Parcel | None:
+    """The waiting (or locked) parcel of this session's handle; a replaced link ends the handle."""
+    handle = request.session.get(HANDLE)
+    if not handle or not handle["parcel"]:
+        return None
+    parcel = (
+        Parcel.objects.select_related("holder", "content", "organization", "for_record__holder", "inbound")
+        .filter(pk=handle["parcel"], token_hash=handle["token"])
+        .first()
+    )
+    if parcel is None or parcel.state_now not in (Parcel.State.WAITING, Parcel.State.LOCKED):
+        return None
+    return parcel
+
+
+def _opened_key(request: HttpRequest, parcel: Parcel) -> bytes | None:
+    """The parcel's key, when this session opened it for this very account."""
+    opened = request.session.get(OPENED)
+    if not opened or opened["parcel"] != str(parcel.pk) or opened["account"] != str(request.user.pk):
+        return None
+    return bytes.fromhex(opened["key"])
+
+
+def _claimed_by_me(request: HttpRequest) -> Parcel | None:
+    handle = request.session.get(HANDLE)
+    if not handle or not handle["parcel"] or not request.user.is_authenticated:
+        return None
+    return Parcel.objects.filter(pk=handle["parcel"], claimed_by=request.user).first()
+
+

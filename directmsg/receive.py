@@ -1,0 +1,223 @@
+"""The receiving worker: one accepted copy, opened, judged and put where it belongs.
+
+Nothing is shown, filed, announced or answered before decryption, signature, sender binding and
+trust have all passed (`agent.incoming` does that). Every way out of here is a state of the row.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+from django.utils import timezone
+
+from healthvault.audit import trail
+from healthvault.store import jobs
+from healthvault.store.blobs import open_blob, rewrap
+from healthvault.store.faults import fault
+from healthvault.store.models import HolderKey, KeyringUnavailable
+from records import filing, intake
+from records.models import Message
+from trust import context as trust_context
+from trust.pki.errors import PkiError
+
+from . import addresses, notify, parcels
+from .agent import incoming
+from .agent.errors import AgentError
+from .models import DirectAddress, InboundMail, MailEvent
+from .outcomes import explain
+
+log = logging.getLogger(__name__)
+State = InboundMail.State
+
+
+def receive_mail(pk: str) -> str | None:
+    """Process the accepted copy `pk`; returns its state afterwards, or None when nothing was to do."""
+    mail = jobs.claim(InboundMail, pk, waiting=State.RECEIVED, working=State.PROCESSING)
+    if mail is None:
+        return None
+    fault("job.leased")
+    if mail.tries > jobs.MOST_KILLS:
+        return _end(mail, State.STUCK, "worker_killed")
+    try:
+        state = _process(mail)
+    except jobs.LeaseLost:
+        log.warning("lease lost", extra={"mail": mail.pk})
+        return None
+    except Refused as refused:
+        return _end(mail, State.REFUSED, refused.code, refused.detail)
+    except (AgentError, PkiError) as error:
+        return _end(mail, State.REFUSED, error.code, getattr(error, "detail", ""))
+    except KeyringUnavailable:
+        return _end(mail, State.STUCK, "keys_unavailable")
+    except Exception:
+        log.exception("mail stuck", extra={"mail": mail.pk})
+        return _end(mail, State.STUCK, "unforeseen")
+    fault("job.done")
+    log.info("mail done", extra={"mail": mail.pk, "state": state, "size": mail.size})
+    return state
+
+
+class Refused(Exception):
+    """A trusted message that nevertheless cannot be delivered."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+
+
+def _end(mail: InboundMail, state: str, code: str, detail: str = "") -> str | None:
+    """Close the row without a delivery, with the reason for the operator."""
+    try:
+        with transaction.atomic():
+            jobs.finish(
+                mail,
+                state,
+                code=code[:40],
+                detail=(detail or explain(code).operator)[:500],
+                report=mail.report,
+                from_address=mail.from_address,
+                message_id=mail.message_id,
+                organization_id=mail.organization_id,
+                finished=timezone.now(),
+            )
+            MailEvent.objects.create(inbound=mail, name=state, code=code[:40])
+            trail.record(f"mail.{state}", subject=mail.pk, outcome=code)
+    except jobs.LeaseLost:
+        return None
+    log.info("mail not delivered", extra={"mail": mail.pk, "state": state, "code": code})
+    return state
+
+
+def _process(mail: InboundMail) -> str:
+    recipient = trust_context.for_address(mail.recipient)
+    if not recipient.identities:
+        raise Refused("no_identity")
+    raw = open_blob(mail.raw)
+    report = incoming.examine(
+        raw,
+        mail_from=mail.mail_from,
+        recipients=[
+            incoming.Recipient(
+                address=mail.recipient,
+                identities=recipient.identities,
+                trust=recipient.trust,
+                notification_trust=recipient.notification_trust,
+                require_wrapped=recipient.require_wrapped,
+            )
+        ],
+        at=timezone.now(),
+    )
+    fault("mail.decrypted")
+    mail.report = incoming.operator_report(report)
+    opened = report.opened()
+    fault("mail.verified")
+    mail.from_address = opened.from_address
+    mail.message_id = opened.message_id[:998]
+    organization = trust_context.organization_for(opened.anchor_sha256)
+    mail.organization_id = organization.pk if organization else None
+    name = trust_context.public_name_for(organization, opened.from_address)
+    if opened.kind != "message":
+        return _note_notification(mail, opened)
+    return _deliver(mail, opened, name)
+
+
+def _note_notification(mail: InboundMail, opened: incoming.OpenedMessage) -> str:
+    with transaction.atomic():
+        _finish(mail, State.NOTIFIED, opened.kind)
+    return State.NOTIFIED
+
+
+def _deliver(mail: InboundMail, opened: incoming.OpenedMessage, organization_name: str) -> str:
+    if addresses.is_newuser(mail.recipient):
+        return parcels.receive(mail, opened, organization_name)
+    address = addresses.find(mail.recipient)
+    if address is None or address.record is None or address.state != DirectAddress.State.ACTIVE:
+        raise Refused("unknown_recipient")
+    return file_in_record(mail, opened, address, organization_name)
+
+
+def file_in_record(
+    mail: InboundMail,
+    opened: incoming.OpenedMessage,
+    address: DirectAddress,
+    organization_name: str,
+    *,
+    subject: str | None = None,
+) -> str:
+    """File an opened message in the record of `address` and tell its custodians."""
+    record = address.record
+    assert record is not None
+    content = to_incoming(mail, opened, record.holder, organization_name, subject=subject)
+    with transaction.atomic():
+        take_over_raw(mail, record.holder)
+        message: Message = filing.file_message(record, content)
+        addresses.mark_used(address)
+        notify.new_message(record, message)
+        _finish(mail, State.FILED, message=message)
+        fault("mail.filed")
+    return State.FILED
+
+
+def to_incoming(
+    mail: InboundMail,
+    opened: incoming.OpenedMessage,
+    holder: HolderKey,
+    organization_name: str,
+    *,
+    subject: str | None = None,
+) -> intake.IncomingMessage:
+    """Store the parts of an opened message under `holder` and describe it for filing.
+
+    `subject` replaces the message's own (the real subject of mail to newuser).
+    """
+    parts = intake.store_parts(
+        holder, ((part.filename, part.content_type, part.data()) for part in opened.parts)
+    )
+    return intake.IncomingMessage(
+        from_address=opened.from_address,
+        from_name=opened.from_name,
+        to=tuple(opened.to),
+        organization_name=organization_name,
+        message_id=opened.message_id[:998],
+        subject=opened.subject if subject is None else subject,
+        text=opened.text,
+        html=opened.html,
+        sent=opened.date,
+        size=mail.size,
+        signers=tuple(incoming.signer_json(signer) for signer in opened.signers),
+        raw=str(mail.raw_id),
+        parts=parts,
+    )
+
+
+def take_over_raw(mail: InboundMail, holder: HolderKey, holder_secret: bytes | None = None) -> None:
+    """Move the raw bytes' key from the mail to `holder` and forget the mail's own key."""
+    assert mail.raw is not None and mail.holder is not None
+    rewrap(mail.raw, mail.holder, holder, to_key=holder_secret)
+    old = mail.holder
+    InboundMail.objects.filter(pk=mail.pk).update(raw=None, holder=None)
+    mail.raw = mail.holder = None
+    old.delete()
+
+
+def _finish(mail: InboundMail, state: str, event_code: str = "", **values: object) -> None:
+    jobs.finish(
+        mail,
+        state,
+        code="",
+        detail="",
+        report=mail.report,
+        from_address=mail.from_address,
+        message_id=mail.message_id,
+        organization_id=mail.organization_id,
+        finished=timezone.now(),
+        **values,
+    )
+    MailEvent.objects.create(inbound=mail, name=state, code=event_code)
+    trail.record(f"mail.{state}", subject=mail.pk)
+
+
+#: Other modules of this app close a row in their own transaction through this.
+finish = _finish

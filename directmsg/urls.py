@@ -1,0 +1,30 @@
+"""Addresses of messages and pickup."""
+
+from django.urls import path
+
+from . import pickup_views, views
+
+app_name = "directmsg"
+
+urlpatterns = [
+    path("messages/", views.inbox, name="inbox"),
+    path("messages/waiting/", pickup_views.waiting, name="waiting"),
+    path("messages/waiting/<uuid:parcel_id>/", pickup_views.choose, name="choose"),
+    path("messages/<uuid:message_id>/", views.message, name="message"),
+    path("messages/<uuid:message_id>/opened/", views.mark_opened, name="mark_opened"),
+    path("messages/<uuid:message_id>/raw/", views.raw, name="raw"),
+    path("messages/<uuid:message_id>/attachments/<int:position>/", views.attachment, name="attachment"),
+    path(
+        "messages/<uuid:message_id>/attachments/<int:position>/decide/",
+        views.decide_attachment,
+        name="decide_attachment",
+    ),
+    path("messages/documents/<uuid:document_id>/confirm/", views.confirm_document, name="confirm_document"),
+    path("pickup/", pickup_views.waiting_here, name="pickup"),
+    path("pickup/find/", pickup_views.find_waiting, name="pickup_find"),
+    path("pickup/answer/", pickup_views.answer, name="pickup_answer"),
+    path("pickup/code/", pickup_views.code, name="pickup_code"),
+    path("pickup/claim/", pickup_views.claim, name="pickup_claim"),
+    path("pickup/not-for-me/", pickup_views.not_for_me, name="pickup_not_for_me"),
+    path("pickup/<str:token>/", pickup_views.link, name="pickup_link"),
+]

@@ -1,0 +1,153 @@
+"""The message pages: thin over `records.access` and the rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from healthvault.audit import trail
+from healthvault.store.blobs import open_blob
+from healthvault.store.downloads import download
+from records import filing
+from records.access import require_access, visible_to
+from records.models import Attachment, Document, Entry, Import, Message, Right
+
+from . import addresses, pickup
+
+
+@require_safe
+@login_required
+def inbox(request: HttpRequest) -> HttpResponse:
+    """Received messages of every record this person sees, newest first."""
+    records = {record.pk: record for record in visible_to(request.user).select_related("holder")}
+    chosen = request.GET.get("record", "")
+    mails = (
+        Message.objects.filter(record__in=list(records), deleted__isnull=True, direction=Message.Direction.IN)
+        .select_related("record__holder")
+        .prefetch_related("attachments")
+        .order_by("-received")
+    )
+    if chosen in {str(pk) for pk in records}:
+        mails = mails.filter(record=chosen)
+    context = {
+        "page": Paginator(mails, 50).get_page(request.GET.get("page")),
+        "records": list(records.values()),
+        "chosen": chosen,
+        "waiting": len(pickup.waiting_for(request.user)),
+        "addresses": _addresses(list(records.values())),
+    }
+    return render(request, "directmsg/inbox.html", context)
+
+
+def _addresses(records: list[Any]) -> list[Any]:
+    pairs = [(record, addresses.primary_address(record)) for record in records]
+    return [{"record": record, "address": address} for record, address in pairs if address]
+
+
+@require_safe
+@login_required
+def message(request: HttpRequest, message_id: str) -> HttpResponse:
+    """One message: text, attachments and what became of each, the items found, and who signed it."""
+    shown = _message(request, message_id, Right.VIEW)
+    trail.record("message.viewed", actor=request.user, record=shown.record, subject=shown.pk)
+    attachments = list(shown.attachments.select_related("message__record__holder", "blob"))
+    documents = list(
+        Document.objects.filter(attachment__in=attachments).select_related("record__holder", "attachment")
+    )
+    context = {
+        "message": shown,
+        "attachments": attachments,
+        "documents": [_document(document) for document in documents],
+        "reading": any(d.state in (Document.State.WAITING, Document.State.READING) for d in documents),
+        "claimed": "claimed" in request.GET,
+        "address": addresses.primary_address(shown.record),
+        "may_change": visible_to(request.user, Right.MODIFY).filter(pk=shown.record_id).exists(),
+        "may_see_raw": visible_to(request.user, Right.CUSTODIAN).filter(pk=shown.record_id).exists(),
+    }
+    template = "directmsg/_documents.html" if request.htmx else "directmsg/message.html"  # type: ignore[attr-defined]
+    return render(request, template, context)
+
+
+def _document(document: Document) -> dict[str, Any]:
+    done = Import.objects.filter(document=document).first()
+    entries = Entry.objects.filter(filing=done).select_related("record__holder") if done else []
+    return {
+        "document": document,
+        "import": done,
+        "entries": list(entries),
+        "counts": Counter(entry.kind for entry in entries),
+    }
+
+
+@require_POST
+@login_required
+def mark_opened(request: HttpRequest, message_id: str) -> HttpResponse:
+    """Mark a message read (a GET changes nothing, so the page's own form asks for it)."""
+    shown = _message(request, message_id, Right.VIEW)
+    Message.objects.filter(pk=shown.pk, opened__isnull=True).update(opened=timezone.now())
+    return redirect("directmsg:message", message_id=shown.pk)
+
+
+@require_safe
+@login_required
+def attachment(request: HttpRequest, message_id: str, position: int) -> HttpResponse:
+    """Download one attachment, as bytes that never run in this origin."""
+    shown = _message(request, message_id, Right.VIEW)
+    part = get_object_or_404(Attachment.objects.select_related("blob__holder"), message=shown, position=position)
+    trail.record("attachment.downloaded", actor=request.user, record=shown.record, subject=part.pk)
+    return download(open_blob(part.blob), part.filename, part.content_type)
+
+
+@require_safe
+@login_required
+def raw(request: HttpRequest, message_id: str) -> HttpResponse:
+    """Download the message as it came, for custodians: it shows a parcel's question and answer."""
+    shown = _message(request, message_id, Right.CUSTODIAN)
+    if shown.raw is None:
+        raise Http404
+    trail.record("message.downloaded", actor=request.user, record=shown.record, subject=shown.pk)
+    return download(open_blob(shown.raw), "message.eml", "application/octet-stream")
+
+
+@require_POST
+@login_required
+def decide_attachment(request: HttpRequest, message_id: str, position: int) -> HttpResponse:
+    """Answer for an attachment that waits for the person's decision."""
+    shown = _message(request, message_id, Right.MODIFY)
+    part = get_object_or_404(
+        Attachment.objects.select_related("message__record__holder"), message=shown, position=position
+    )
+    filing.decide_file(part, add="add" in request.POST)
+    trail.record("attachment.decided", actor=request.user, record=shown.record, subject=part.pk)
+    return redirect("directmsg:message", message_id=shown.pk)
+
+
+@require_POST
+@login_required
+def confirm_document(request: HttpRequest, document_id: str) -> HttpResponse:
+    """Say that a held document belongs into this record."""
+    document = Document.objects.select_related("record__holder", "attachment").filter(pk=document_id).first()
+    if document is None or document.attachment is None:
+        raise Http404
+    record = require_access(request.user, document.record_id, Right.MODIFY)
+    filing.confirm_patient(document)
+    trail.record("document.confirmed", actor=request.user, record=record, subject=document.pk)
+    return redirect("directmsg:message", message_id=document.attachment.message_id)
+
+
+def _message(request: HttpRequest, message_id: str, right: Right) -> Message:
+    found = (
+        Message.objects.select_related("record__holder", "raw__holder")
+        .filter(pk=message_id, record__in=visible_to(request.user, right), deleted__isnull=True)
+        .first()
+    )
+    if found is None:
+        raise Http404
+    return found

@@ -1,0 +1,162 @@
+"""Everything in one process: web, gateway, a real Celery worker and beat, for a laptop or small clinic.
+
+The worker is Celery's own, with a pool of threads on its in-memory broker; the rows are the queue
+here as everywhere, so that nothing is lost with the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import waitress
+from celery.beat import Scheduler, Service
+from celery.signals import task_postrun, task_prerun
+from celery.worker import WorkController
+from django.conf import settings
+from django.core.management import call_command
+from django.db import close_old_connections
+from waitress.server import BaseWSGIServer, MultiSocketServer
+
+from directmsg.gateway import gateway
+from directmsg.models import InboundMail
+from healthvault.celery import app
+from healthvault.outbox.models import Notification
+from healthvault.store import jobs, running
+from healthvault.wsgi import application
+from records.models import Document
+
+log = logging.getLogger(__name__)
+
+WORKER_THREADS = 2
+WEB_THREADS = 8
+STOP_WITHIN_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the portal accepts work: (host, port) pairs; None where a door is off."""
+
+    web: tuple[str, int]
+    smtp: tuple[str, int] | None
+    lmtp: tuple[str, int] | None
+
+    def line(self) -> str:
+        """The line that says that everything accepts work."""
+        doors = {"web": self.web, "smtp": self.smtp, "lmtp": self.lmtp}
+        return "ready " + " ".join(f"{name}={_shown(door)}" for name, door in doors.items())
+
+
+def _shown(door: tuple[str, int] | None) -> str:
+    return f"{door[0]}:{door[1]}" if door else "off"
+
+
+@contextmanager
+def portal() -> Iterator[Listening]:
+    """Run the whole portal in threads of this process until the block ends.
+
+    Raises `AlreadyRunning` when another process has the data directory, OSError when an address
+    is taken.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(running.only_portal())
+        prepare()
+        stack.enter_context(_worker())
+        stack.enter_context(_beat())
+        doors = stack.enter_context(gateway())
+        web = stack.enter_context(_web())
+        yield Listening(web=web, smtp=doors.smtp, lmtp=doors.lmtp)
+
+
+def prepare() -> None:
+    """Bring the database up to date, and give back work that a killed predecessor left."""
+    call_command("migrate", verbosity=0, interactive=False)
+    call_command("createcachetable", verbosity=0)
+    released = jobs.release(
+        InboundMail, waiting=InboundMail.State.RECEIVED, working=InboundMail.State.PROCESSING
+    )
+    released += jobs.release(Document, waiting=Document.State.WAITING, working=Document.State.READING)
+    released += Notification.release_all()
+    if released:
+        log.warning("work of an interrupted run taken up again", extra={"size": released})
+
+
+@contextmanager
+def _worker() -> Iterator[None]:
+    ready = threading.Event()
+    worker = WorkController(
+        app=app,
+        pool_cls="threads",
+        concurrency=WORKER_THREADS,
+        loglevel=settings.LOG_LEVEL,
+        hostname="embedded@%h",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        ready_callback=lambda _consumer: ready.set(),
+    )
+    task_prerun.connect(_fresh_connections)
+    task_postrun.connect(_fresh_connections)
+    thread = threading.Thread(target=worker.start, name="worker", daemon=True)
+    thread.start()
+    if not ready.wait(30):
+        raise RuntimeError("the worker did not start within 30 s")
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(STOP_WITHIN_S)
+        task_prerun.disconnect(_fresh_connections)
+        task_postrun.disconnect(_fresh_connections)
+
+
+def _fresh_connections(**_: Any) -> None:
+    close_old_connections()
+
+
+class _Beat(Service):
+    """Beat whose timetable lives in memory: every entry is a sweep that may run at once again."""
+
+    scheduler_cls = Scheduler
+
+
+@contextmanager
+def _beat() -> Iterator[None]:
+    # Beat sleeps between ticks; a short one lets it notice the end of the process.
+    beat = _Beat(app, max_interval=1)
+    thread = threading.Thread(target=beat.start, name="beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        beat.stop(wait=False)
+        thread.join(STOP_WITHIN_S)
+
+
+@contextmanager
+def _web() -> Iterator[tuple[str, int]]:
+    assert settings.WEB_LISTEN is not None
+    host, port = settings.WEB_LISTEN
+    server: BaseWSGIServer | MultiSocketServer = waitress.create_server(
+        application, host=host, port=port, threads=WEB_THREADS, ident=None, clear_untrusted_proxy_headers=True
+    )
+    bound = server.effective_port if hasattr(server, "effective_port") else port
+    thread = threading.Thread(target=_serve, args=[server], name="web", daemon=True)
+    thread.start()
+    try:
+        yield host, bound
+    finally:
+        server.close()
+        thread.join(STOP_WITHIN_S)
+
+
+def _serve(server: Any) -> None:
+    try:
+        server.run()
+    except OSError:
+        # Closing the listening socket from another thread ends waitress's loop with this.
+        log.debug("web server closed")

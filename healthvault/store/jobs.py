@@ -1,0 +1,78 @@
+"""Rows as jobs: ringing the door-bell, taking a lease, giving it back.
+
+A row with `state`, `tries` and `lease_until` is a job. One conditional UPDATE takes it, on SQLite
+as on PostgreSQL; `tries` doubles as the fence, so that a worker which slept through its lease
+cannot overwrite what its successor did.
+"""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from celery import Task
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+Job = TypeVar("Job", bound=models.Model)
+
+#: A job that took its worker down this often is set aside instead of being offered again.
+MOST_KILLS = 3
+
+
+class LeaseLost(Exception):
+    """Another worker took the row meanwhile; what this one did must not be committed."""
+
+
+def ring(task: Task, *args: str) -> None:
+    """Tell a worker, after commit, that a row waits. A broker that is down costs latency only."""
+    transaction.on_commit(partial(task.delay, *args), robust=True)
+
+
+def claim(model: type[Job], pk: str, *, waiting: str, working: str) -> Job | None:
+    """Take the row `pk`: from `waiting`, or from `working` when its lease ran out.
+
+    Returns the row as it stands after the claim, or None when there is nothing to take.
+    """
+    now = timezone.now()
+    taken = (
+        model._default_manager.filter(pk=pk)
+        .filter(_free(now, waiting, working))
+        .update(
+            state=working,
+            tries=F("tries") + 1,
+            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+        )
+    )
+    return model._default_manager.get(pk=pk) if taken else None
+
+
+def finish(job: models.Model, state: str, **values: Any) -> None:
+    """Move a claimed row on, inside the transaction of its results.
+
+    Raises `LeaseLost` when the row is no longer held under the fence this worker took.
+    """
+    model = type(job)
+    held = model._default_manager.filter(pk=job.pk, state=job.state, tries=job.tries)  # type: ignore[attr-defined]
+    if held.update(state=state, lease_until=None, **values) != 1:
+        raise LeaseLost
+    job.state = state  # type: ignore[attr-defined]
+    for name, value in values.items():
+        setattr(job, name, value)
+
+
+def offered(model: type[Job], *, waiting: str, working: str, limit: int = 500) -> list[str]:
+    """Ids of rows that nobody works on, oldest first."""
+    rows = model._default_manager.filter(_free(timezone.now(), waiting, working)).order_by("pk")
+    return [str(pk) for pk in rows.values_list("pk", flat=True)[:limit]]
+
+
+def release(model: type[Job], *, waiting: str, working: str) -> int:
+    """Give back every lease; for the start of the only worker there is. Returns how many."""
+    return model._default_manager.filter(state=working).update(state=waiting, lease_until=None)
+
+
+def _free(now: Any, waiting: str, working: str) -> Q:
+    due = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    return due & Q(state__in=[waiting, working])

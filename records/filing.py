@@ -1,0 +1,288 @@
+"""Putting things into a record: a message with its attachments, then the items of its documents.
+
+`file_message` is part of the transaction that accepts or claims a message. `read_document` is the
+work that follows, one job a document: it may run twice, but only one run can file.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from healthvault.audit import trail
+from healthvault.store import jobs
+from healthvault.store.blobs import open_blob
+from healthvault.store.faults import fault
+from healthvault.store.lookup import hasher, lookup_hash
+from records.clinical import fhir, reader
+from records.clinical.errors import ClinicalError
+from records.clinical.identity import item_key, same_patient
+from records.clinical.types import ClinicalSummary, Item, PatientFacts
+
+from .intake import IncomingMessage, StoredDocument, StoredPart
+from .models import (
+    Attachment,
+    Document,
+    Entry,
+    EntrySource,
+    FilePreference,
+    Import,
+    IntegrationPreference,
+    Message,
+    Record,
+)
+
+log = logging.getLogger(__name__)
+
+#: Written into every import, so that items can be told apart by the code that took them out.
+EXTRACTOR = "1"
+FILE_KIND = "file"
+
+
+# --- a message ------------------------------------------------------------------------------------------
+
+
+def file_message(record: Record, incoming: IncomingMessage, *, patient_confirmed: bool = False) -> Message:
+    """Write the message, its attachments, files and documents; to be called inside a transaction.
+
+    The blobs must stand under the record's holder key already. `patient_confirmed` says that a
+    person has seen whom the documents name and wants them here. Rings for the reading of each
+    document after commit.
+    """
+    message = Message.objects.create(
+        record=record,
+        source=incoming.source,
+        from_address=incoming.from_address,
+        from_name=incoming.from_name or None,
+        to_addresses=list(incoming.to),
+        organization_name=incoming.organization_name,
+        message_id=incoming.message_id,
+        subject=incoming.subject,
+        text=incoming.text,
+        html=incoming.html,
+        sent=incoming.sent,
+        size=incoming.size,
+        signers=list(incoming.signers),
+        raw_id=incoming.raw,
+    )
+    for position, part in enumerate(incoming.parts):
+        _file_part(message, position, part, patient_confirmed=patient_confirmed)
+    return message
+
+
+def _file_part(message: Message, position: int, part: StoredPart, *, patient_confirmed: bool) -> None:
+    attachment = Attachment(
+        message=message,
+        position=position,
+        blob_id=part.blob,
+        filename=part.filename,
+        content_type=part.content_type[:127],
+        size=part.size,
+        sha256=part.sha256,
+        code=part.code,
+    )
+    attachment.outcome = _first_outcome(message.record, part)
+    attachment.save(force_insert=True)
+    if attachment.outcome == Attachment.Outcome.FILE:
+        add_file(attachment)
+    for document in part.documents:
+        _file_document(attachment, document, patient_confirmed=patient_confirmed)
+
+
+def _first_outcome(record: Record, part: StoredPart) -> str:
+    if part.size == 0:
+        return Attachment.Outcome.EMPTY
+    if part.documents:
+        return Attachment.Outcome.READING
+    return {
+        FilePreference.ALWAYS: Attachment.Outcome.FILE,
+        FilePreference.ASK: Attachment.Outcome.ASK,
+        FilePreference.NEVER: Attachment.Outcome.NOT_ADDED,
+    }[FilePreference(record.files_preference)]
+
+
+def add_file(attachment: Attachment) -> Entry:
+    """Make an attachment a File item of its record (both share one blob)."""
+    content = {
+        "name": attachment.filename,
+        "content_type": attachment.content_type,
+        "size": attachment.size,
+        "start": timezone.now().date().isoformat(),
+        "message": str(attachment.message_id),
+    }
+    return Entry.objects.create(
+        record=attachment.message.record,
+        kind=FILE_KIND,
+        content=content,
+        blob=attachment.blob,
+        attachment=attachment,
+    )
+
+
+def decide_file(attachment: Attachment, *, add: bool) -> None:
+    """Carry out a person's answer for an attachment that waits for it."""
+    outcome = Attachment.Outcome.FILE if add else Attachment.Outcome.NOT_ADDED
+    with transaction.atomic():
+        waiting = Attachment.objects.filter(pk=attachment.pk, outcome=Attachment.Outcome.ASK)
+        if waiting.update(outcome=outcome) and add:
+            add_file(attachment)
+
+
+def _file_document(attachment: Attachment, stored: StoredDocument, *, patient_confirmed: bool) -> None:
+    from .tasks import read_document as task
+
+    record = attachment.message.record
+    document = Document.objects.create(
+        record=record,
+        attachment=attachment,
+        blob_id=stored.blob,
+        kind=stored.kind,
+        item_type=stored.item_type,
+        content_type=stored.content_type[:127],
+        digest=lookup_hash("document", f"{record.pk}:{stored.sha256}"),
+        patient_confirmed=patient_confirmed,
+    )
+    jobs.ring(task, str(document.pk))
+
+
+# --- a document -----------------------------------------------------------------------------------------
+
+
+def read_document(pk: str) -> str | None:
+    """Read the document `pk` and file its items by the record's preference.
+
+    Returns its new state, or None when there was nothing to do. A document that cannot be read
+    stays as it is, with the reason as its code; an error nobody foresaw leaves it to the sweep.
+    """
+    document = jobs.claim(
+        Document, pk, waiting=Document.State.WAITING, working=Document.State.READING
+    )
+    if document is None:
+        return None
+    fault("job.leased")
+    if document.tries > jobs.MOST_KILLS:
+        return _set_aside(document, "worker_killed")
+    try:
+        summary = reader.read(open_blob(document.blob), document.content_type)
+    except ClinicalError as error:
+        return _set_aside(document, error.code)
+    with transaction.atomic():
+        state = _file_summary(document, summary)
+    fault("job.done")
+    log.info("document read", extra={"document": document.pk, "state": state, "size": len(summary.items)})
+    return state
+
+
+def _set_aside(document: Document, code: str) -> str:
+    with transaction.atomic():
+        jobs.finish(document, Document.State.UNREADABLE, code=code)
+        Attachment.objects.filter(pk=document.attachment_id).update(
+            outcome=Attachment.Outcome.DOCUMENT, code=code
+        )
+    log.warning("document unreadable", extra={"document": document.pk, "code": code})
+    return Document.State.UNREADABLE
+
+
+def _file_summary(document: Document, summary: ClinicalSummary) -> str:
+    record = document.record
+    state = _state_for(document, summary)
+    # Facts first: `finish` moves the row, and sealed fields are saved through the instance.
+    document.facts = document_facts(summary)
+    document.save(update_fields=["facts"])
+    jobs.finish(document, state)
+    Attachment.objects.filter(pk=document.attachment_id).update(outcome=Attachment.Outcome.DOCUMENT)
+    if state == Document.State.READ and record.integration_preference != IntegrationPreference.NEVER:
+        _file_items(document, summary)
+    trail.record("document.read", record=record, subject=document.pk)
+    return state
+
+
+def _state_for(document: Document, summary: ClinicalSummary) -> str:
+    if document.patient_confirmed:
+        return Document.State.READ
+    if same_patient(record_patient(document.record), summary.patient) == "different":
+        return Document.State.HELD
+    return Document.State.READ
+
+
+def record_patient(record: Record) -> PatientFacts:
+    """The record's own profile, to be compared with the patient a document names."""
+    return PatientFacts(name=record.name, birth_date=record.birth_date or "", gender=record.gender or "")
+
+
+def confirm_patient(document: Document) -> None:
+    """A person says that a held document belongs into this record: read it (again)."""
+    from .tasks import read_document as task
+
+    held = Document.objects.filter(pk=document.pk, state=Document.State.HELD)
+    with transaction.atomic():
+        if held.update(state=Document.State.WAITING, patient_confirmed=True, tries=0):
+            jobs.ring(task, str(document.pk))
+
+
+def document_facts(summary: ClinicalSummary) -> dict[str, Any]:
+    """What the record's pages show of a document without reading it again."""
+    return {
+        "title": summary.title,
+        "date": str(summary.date or ""),
+        "patient": {
+            "name": summary.patient.name,
+            "birth_date": summary.patient.birth_date,
+            "gender": summary.patient.gender,
+        },
+        "author": summary.author_name,
+        "items": len(summary.items),
+        "not_understood": summary.not_understood,
+        "counts": summary.counts,
+    }
+
+
+def _file_items(document: Document, summary: ClinicalSummary) -> None:
+    """One import: new items become entries, items already known gain a source."""
+    record = document.record
+    review = record.integration_preference == IntegrationPreference.REVIEW
+    filing = Import.objects.create(
+        record=record,
+        document=document,
+        state=Import.State.PROPOSED if review else Import.State.APPLIED,
+        extractor=EXTRACTOR,
+        not_understood=summary.not_understood,
+    )
+    hashed = hasher("entry")
+    keyed: dict[str, Item] = {}
+    for item in summary.items:
+        keyed.setdefault(hashed(f"{record.pk}:{item_key(item)}"), item)
+    known = {
+        entry.key: entry
+        for entry in Entry.objects.filter(record=record, state=Entry.State.ACTIVE, key__in=list(keyed)).only(
+            "pk", "key"
+        )
+    }
+    fresh = [
+        Entry(
+            record=record,
+            filing=filing,
+            kind=item.kind,
+            key=key,
+            content=entry_content(item),
+            state=Entry.State.PROPOSED if review else Entry.State.ACTIVE,
+        )
+        for key, item in keyed.items()
+        if key not in known
+    ]
+    Entry.objects.bulk_create(fresh, batch_size=500)
+    fault("doc.item")
+    EntrySource.objects.bulk_create(
+        EntrySource(entry=known[key], filing=filing, place={"section": item.section, "path": item.path})
+        for key, item in keyed.items()
+        if key in known
+    )
+    Import.objects.filter(pk=filing.pk).update(items=len(fresh), matched=len(known))
+
+
+def entry_content(item: Item) -> dict[str, Any]:
+    """An item as it is kept: the flat facts pages need, and the FHIR R4-shaped resource."""
+    return {**reader.item_json(item), "resource": fhir.resource_for(item)}

@@ -1,0 +1,131 @@
+"""Taking a message's parts in: each stored sealed, each looked into once.
+
+This runs before anything is filed, in the worker that opened the message (or in the request that
+took a partner's parcel), so that the claim itself, in a web process, needs no parsing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from healthvault.store.blobs import store_blob
+from healthvault.store.models import HolderKey
+from records.clinical import archive, detect
+from records.clinical.errors import ClinicalError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A clinical document found in a part: its blob (the part's own, or that of a member of a zip)."""
+
+    blob: str
+    kind: str
+    item_type: str
+    sha256: str
+    filename: str
+    content_type: str
+    patient: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """One attachment as stored: blob id, name, declared type, size, digest, and the documents in it.
+
+    `code` says why something that looked like a document is kept as a plain file.
+    """
+
+    blob: str
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    documents: tuple[StoredDocument, ...] = ()
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingMessage:
+    """A message ready to be filed: everything a `Message` row needs, blobs already stored."""
+
+    from_address: str
+    subject: str
+    text: str
+    to: tuple[str, ...] = ()
+    from_name: str = ""
+    organization_name: str = ""
+    message_id: str = ""
+    html: str | None = None
+    sent: datetime | None = None
+    size: int = 0
+    source: str = "direct"
+    signers: tuple[dict[str, Any], ...] = ()
+    raw: str | None = None
+    parts: tuple[StoredPart, ...] = field(default=())
+
+    @property
+    def blobs(self) -> list[str]:
+        """Ids of every blob the message consists of."""
+        ids = [self.raw] if self.raw else []
+        for part in self.parts:
+            ids += [part.blob, *(document.blob for document in part.documents)]
+        return list(dict.fromkeys(ids))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        value = asdict(self)
+        value["sent"] = self.sent.isoformat() if self.sent else None
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> IncomingMessage:
+        """The inverse of `to_json`."""
+        parts = tuple(
+            StoredPart(**{**part, "documents": tuple(StoredDocument(**d) for d in part["documents"])})
+            for part in value["parts"]
+        )
+        sent = datetime.fromisoformat(value["sent"]) if value["sent"] else None
+        fields = {**value, "parts": parts, "sent": sent}
+        return cls(**{**fields, "to": tuple(value["to"]), "signers": tuple(value["signers"])})
+
+
+def store_parts(holder: HolderKey, parts: Iterable[tuple[str, str, bytes]]) -> tuple[StoredPart, ...]:
+    """Store (filename, content type, bytes) parts under `holder`, looking into each for documents."""
+    return tuple(_store_part(holder, *part) for part in parts)
+
+
+def _store_part(holder: HolderKey, filename: str, content_type: str, data: bytes) -> StoredPart:
+    blob = str(store_blob(holder, data).pk)
+    digest = hashlib.sha256(data).hexdigest()
+    documents: Sequence[StoredDocument] = ()
+    code = ""
+    if detect.may_be_document(content_type, filename):
+        found = detect.detect(data, content_type, filename)
+        if found.kind:
+            documents = [StoredDocument(blob, found.kind, found.item_type, digest, filename, content_type)]
+        elif found.code != "not_clinical":
+            code = found.code
+    elif archive.may_be_archive(content_type, filename, data):
+        documents, code = _documents_inside(holder, data)
+    return StoredPart(blob, filename, content_type, len(data), digest, tuple(documents), code)
+
+
+def _documents_inside(holder: HolderKey, data: bytes) -> tuple[list[StoredDocument], str]:
+    """The clinical documents of a zip or XDM package, each stored on its own."""
+    try:
+        members = archive.read_documents(data)
+    except ClinicalError as error:
+        return [], error.code
+    documents = []
+    for member in members:
+        found = detect.detect(member.data, member.content_type, member.filename)
+        if found.kind:
+            blob = str(store_blob(holder, member.data).pk)
+            digest = hashlib.sha256(member.data).hexdigest()
+            documents.append(
+                StoredDocument(blob, found.kind, found.item_type, digest, member.filename, member.content_type)
+            )
+    return documents, ""
