@@ -232,6 +232,17 @@ class MailEvent(models.Model):
         return f"{self.name} {self.code}".strip()
 
 
+class PartnerClient(models.Model):
+    """An API client of a partner; two at a time serve for rolling a secret over."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    client = models.OneToOneField("allauth_idp_oidc.Client", on_delete=models.CASCADE, related_name="partner")
+    organization = models.ForeignKey("trust.Organization", on_delete=models.CASCADE, related_name="api_clients")
+
+    def __str__(self) -> str:
+        return f"client {self.client_id}"
+
+
 class PartnerRequest(models.Model):
     """A POST of a partner remembered by its Idempotency-Key, with the answer it got."""
 

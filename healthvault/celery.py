@@ -28,7 +28,7 @@ app.conf.update(
     worker_send_task_events=False,
     task_publish_retry=False,
     timezone="UTC",
-    task_default_queue="healthvault",
+    task_default_queue=settings.CELERY_QUEUE,
     beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     beat_schedule={
         "sweep-mail": {"task": "directmsg.tasks.sweep_mail", "schedule": settings.SWEEP_SECONDS},

@@ -371,6 +371,7 @@ IDP_OIDC_RATE_LIMITS: dict[str, str] = {}
 # --- work in the background ----------------------------------------------------------------------------------
 
 SWEEP_SECONDS = 5 if EMBEDDED else 60
+CELERY_QUEUE = env.text("CELERY_QUEUE", "healthvault")
 LEASE_SECONDS = env.number("LEASE_SECONDS", 300, least=1)
 
 # --- logs ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,137 @@
+"""Pages of a record: thin over `access`, `overview` and the rows."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from healthvault.audit import trail
+from healthvault.store.blobs import open_blob
+from healthvault.store.downloads import download
+
+from . import overview
+from .access import grants_of, require_access
+from .clinical import narrative
+from .clinical.errors import ClinicalError
+from .forms import PreferencesForm
+from .models import Document, Entry, EntrySource, Import, Right
+
+
+@require_safe
+@login_required
+def record_list(request: HttpRequest) -> HttpResponse:
+    """The records this person may see; a single one is opened at once."""
+    grants = list(grants_of(request.user).select_related("record__holder").order_by("created"))
+    if len(grants) == 1:
+        return redirect("records:overview", record_id=grants[0].record_id)
+    return render(request, "records/list.html", {"grants": grants})
+
+
+@require_safe
+@login_required
+def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
+    """Every item of the record by kind."""
+    record = require_access(request.user, record_id, Right.VIEW)
+    trail.record("record.viewed", actor=request.user, record=record)
+    documents = Document.objects.filter(record=record).select_related("record__holder").order_by("-created")
+    context = {
+        "record": record,
+        "groups": overview.groups(record),
+        "documents": documents,
+        "to_review": Import.objects.filter(record=record, state=Import.State.PROPOSED).count(),
+        "custodian": _is_custodian(request, record_id),
+    }
+    return render(request, "records/overview.html", context)
+
+
+@require_safe
+@login_required
+def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
+    """One item and where it came from."""
+    record = require_access(request.user, record_id, Right.VIEW)
+    shown = (
+        Entry.objects.select_related("record__holder", "filing__document__attachment__message", "attachment", "blob")
+        .filter(record=record, pk=entry_id)
+        .first()
+    )
+    if shown is None:
+        raise Http404
+    sources = EntrySource.objects.filter(entry=shown).select_related("filing__document__record__holder")
+    context = {
+        "record": record,
+        "entry": shown,
+        "fact": overview.Fact(str(shown.pk), shown.kind, shown.content),
+        "kind": overview.KIND_NAMES.get(shown.kind, shown.kind),
+        "sources": sources,
+    }
+    return render(request, "records/entry.html", context)
+
+
+@require_safe
+@login_required
+def entry_file(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
+    """Download the bytes of a File item."""
+    record = require_access(request.user, record_id, Right.VIEW)
+    shown = Entry.objects.select_related("record__holder", "blob__holder").filter(record=record, pk=entry_id).first()
+    if shown is None or shown.blob is None:
+        raise Http404
+    trail.record("file.downloaded", actor=request.user, record=record, subject=shown.pk)
+    return download(open_blob(shown.blob), shown.content["name"], shown.content["content_type"])
+
+
+@require_safe
+@login_required
+def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
+    """A document as its author wrote it, built from the parsed tree."""
+    record = require_access(request.user, record_id, Right.VIEW)
+    shown = _document(record_id, document_id)
+    trail.record("document.viewed", actor=request.user, record=record, subject=shown.pk)
+    try:
+        view = narrative.render(open_blob(shown.blob), prefix=f"d{shown.pk.hex[-8:]}")
+    except ClinicalError as error:
+        return render(request, "records/document.html", {"record": record, "document": shown, "error": error})
+    context = {"record": record, "document": shown, "view": view, "marked": request.GET.get("section", "")}
+    return render(request, "records/document.html", context)
+
+
+@require_safe
+@login_required
+def document_file(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
+    """Download a document byte for byte."""
+    record = require_access(request.user, record_id, Right.VIEW)
+    shown = _document(record_id, document_id)
+    trail.record("document.downloaded", actor=request.user, record=record, subject=shown.pk)
+    return download(open_blob(shown.blob), f"document-{shown.created:%Y-%m-%d}.xml", "application/octet-stream")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def settings(request: HttpRequest, record_id: str) -> HttpResponse:
+    """The record's preferences, for its custodians."""
+    record = require_access(request.user, record_id, Right.CUSTODIAN)
+    grant = grants_of(request.user).get(record=record)
+    form = PreferencesForm(request.POST or None, initial=PreferencesForm.initial_for(record, grant))
+    if request.method == "POST" and form.is_valid():
+        form.apply(record, grant)
+        trail.record("record.settings_changed", actor=request.user, record=record)
+        messages.success(request, "Your settings are saved.")
+        return redirect("records:settings", record_id=record.pk)
+    return render(request, "records/settings.html", {"record": record, "form": form})
+
+
+def _document(record_id: str, document_id: str) -> Document:
+    shown = (
+        Document.objects.select_related("record__holder", "blob__holder", "attachment__message")
+        .filter(record=record_id, pk=document_id)
+        .first()
+    )
+    if shown is None:
+        raise Http404
+    return shown
+
+
+def _is_custodian(request: HttpRequest, record_id: str) -> bool:
+    return grants_of(request.user).filter(record=record_id, right=Right.CUSTODIAN).exists()
