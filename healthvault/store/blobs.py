@@ -15,7 +15,7 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from healthvault.store import blob_files
-from healthvault.store.errors import BlobMissing, BlobMoved
+from healthvault.store.errors import BlobMissing, BlobMoved, Shredded
 from healthvault.store.models import Blob, HolderKey
 from healthvault.vault.sealing import (
     Readable,
@@ -160,7 +160,10 @@ class _Counted:
 
 def _content_key(blob: Blob, holder_key: bytes | None) -> bytes:
     if holder_key is None:
-        holder_key = blob.holder.unwrap()
+        try:
+            holder_key = blob.holder.unwrap()
+        except HolderKey.DoesNotExist as error:
+            raise Shredded("the key of this blob is gone") from error
     return open_sealed(cipher(holder_key), bytes(blob.wrapped_key), _key_aad(blob.holder_id, blob))
 
 

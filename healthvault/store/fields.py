@@ -12,7 +12,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.core import checks
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import FieldDoesNotExist, FieldError, ObjectDoesNotExist
 from django.db import models
 
 from healthvault.store.errors import Shredded
@@ -136,7 +136,10 @@ class SealedField(models.BinaryField):
             return None
         target = instance
         for name in self.holder.split("."):
-            target = getattr(target, name)
+            try:
+                target = getattr(target, name)
+            except ObjectDoesNotExist as error:
+                raise Shredded(f"{self}: there is no {name}") from error
             if target is None:
                 raise Shredded(f"{self}: there is no {name}")
         return cast(bytes, target.unwrap())
