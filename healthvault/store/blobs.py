@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -140,8 +139,14 @@ def _remove_unnamed(names: list[str]) -> int:
 @receiver(post_delete, sender=Blob)
 def _remove_file(instance: Blob, using: str, **kwargs: Any) -> None:
     """The file goes after the row is gone for good; what a crash leaves behind is swept."""
-    if instance.path:
-        transaction.on_commit(partial(blob_files.remove, instance.path), using=using, robust=True)
+    if not (path := instance.path):
+        return
+
+    # Not a `partial`: Django names the function when it reports its failure, and a partial has no name.
+    def remove_after_commit() -> None:
+        blob_files.remove(path)
+
+    transaction.on_commit(remove_after_commit, using=using, robust=True)
 
 
 class _Counted:

@@ -6,7 +6,6 @@ cannot overwrite what its successor did.
 """
 
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 from celery import Task
@@ -27,7 +26,12 @@ class LeaseLost(Exception):
 
 def ring(task: Task, *args: str) -> None:
     """Tell a worker, after commit, that a row waits. A broker that is down costs latency only."""
-    transaction.on_commit(partial(task.delay, *args), robust=True)
+
+    # Not a `partial`: Django names the function when it reports its failure, and a partial has no name.
+    def ring_after_commit() -> None:
+        task.delay(*args)
+
+    transaction.on_commit(ring_after_commit, robust=True)
 
 
 def claim(model: type[Job], pk: str, *, waiting: str, working: str) -> Job | None:

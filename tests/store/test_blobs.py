@@ -273,6 +273,20 @@ def test_a_file_goes_only_when_the_deletion_is_committed(blob_dir):
     assert files(blob_dir) == []
 
 
+def test_a_file_that_cannot_be_removed_does_not_undo_the_deletion(
+    holder, monkeypatch, django_capture_on_commit_callbacks
+):
+    blob = store_blob(holder, bytes(LARGE))
+
+    def refuse(name):
+        raise PermissionError(name)
+
+    monkeypatch.setattr(blob_files, "remove", refuse)
+    with django_capture_on_commit_callbacks(execute=True):
+        holder.delete()
+    assert not Blob.objects.filter(pk=blob.pk).exists()
+
+
 def test_deleting_a_key_reads_no_content(holder):
     store_blob(holder, b"small")
     with CaptureQueriesContext(connection) as queries:
