@@ -35,6 +35,7 @@ from trust.pki.errors import (
     WeakKey,
     WrongKeyUsage,
 )
+from trust.pki.names import NameKey, name_key
 from trust.pki.policy import Policy
 
 Use = Literal["signing", "encryption"]
@@ -110,6 +111,21 @@ class Certificate:
     @property
     def raw_issuer(self) -> bytes:
         return self._layout.issuer
+
+    @cached_property
+    def subject_key(self) -> NameKey:
+        """The subject name in a form to compare by."""
+        return name_key(self._layout.subject)
+
+    @cached_property
+    def issuer_key(self) -> NameKey:
+        """The issuer name in a form to compare by."""
+        return name_key(self._layout.issuer)
+
+    @property
+    def raw_key_info(self) -> bytes:
+        """The SubjectPublicKeyInfo as received."""
+        return self._layout.key_info.raw
 
     @property
     def serial_octets(self) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from trust.pki.certs import Certificate
+    from trust.pki.names import NameKey
     from trust.pki.revocation import Crl
 
 #: Tolerances towards old systems, each off unless named. This package acts on `sha1_chain`, `rsa1024`,
@@ -104,6 +105,13 @@ class TrustContext:
     @cached_property
     def anchors_by_sha256(self) -> dict[str, Certificate]:
         return {anchor.sha256: anchor for anchor in self.anchors}
+
+    @cached_property
+    def anchors_by_subject(self) -> dict[NameKey, tuple[Certificate, ...]]:
+        found: dict[NameKey, tuple[Certificate, ...]] = {}
+        for anchor in self.anchors_by_sha256.values():
+            found[anchor.subject_key] = (*found.get(anchor.subject_key, ()), anchor)
+        return found
 
     @cached_property
     def digest(self) -> bytes:

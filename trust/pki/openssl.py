@@ -1,0 +1,104 @@
+"""The first reader of a path: OpenSSL, through pyOpenSSL. A fresh store for every question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from OpenSSL import crypto
+
+from trust.pki.certs import Certificate
+
+# pyOpenSSL names neither of these flags of X509_VERIFY_PARAM_set_flags(3).
+EXTENDED_CRL_SUPPORT = 0x1000
+USE_DELTAS = 0x2000
+
+_PATH_FLAGS = crypto.X509StoreFlags.PARTIAL_CHAIN
+_CRL_FLAGS = _PATH_FLAGS | crypto.X509StoreFlags.CRL_CHECK | EXTENDED_CRL_SUPPORT | USE_DELTAS
+
+_CRL_ALL_FLAGS = _CRL_FLAGS | crypto.X509StoreFlags.CRL_CHECK_ALL
+
+_REVOKED = 23
+#: No list, a bad, early, late, unauthorised or out-of-scope one, or no path to its signer.
+_NO_VERDICT = frozenset({3, 8, 11, 12, 33, 35, 36, 44, 54})
+#: X509_V_ERR_PERMITTED_VIOLATION to X509_V_ERR_UNSUPPORTED_NAME_SYNTAX
+_NAME_CONSTRAINTS = range(47, 54)
+
+
+@dataclass(frozen=True)
+class PathVerdict:
+    """`chain` as DER, leaf first, where OpenSSL accepts; else None and why."""
+
+    chain: tuple[bytes, ...] | None
+    detail: str = ""
+    name_constraint: bool = False
+
+
+@dataclass(frozen=True)
+class RevocationVerdict:
+    """`good` and `revoked` both False: it could not tell, for the reason in `detail`."""
+
+    good: bool
+    revoked: bool
+    detail: str = ""
+
+
+def check_path(path: Sequence[Certificate], at: datetime) -> PathVerdict:
+    """Verify `path`, leaf first and anchor last: signatures, names, CA flags, lengths, name constraints."""
+    try:
+        context = _context(path, (), (), at, _PATH_FLAGS)
+        chain = context.get_verified_chain()
+    except crypto.X509StoreContextError as error:
+        code = error.errors[0]
+        return PathVerdict(None, str(error), name_constraint=code in _NAME_CONSTRAINTS)
+    except crypto.Error:
+        return PathVerdict(None, "OpenSSL cannot read a certificate of the path")
+    return PathVerdict(tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in chain))
+
+
+def check_revocation(
+    path: Sequence[Certificate],
+    signers: Sequence[Certificate],
+    crls: Sequence[x509.CertificateRevocationList],
+    at: datetime,
+    place: int = 0,
+) -> RevocationVerdict:
+    """What `crls` say about `path[place]`; `signers` are CRL-signing certificates beside the path.
+
+    With a `place` above 0 the whole path is gone through from the leaf up, and a verdict needs one for every
+    certificate below. It is for certificates that may not stand at the end of a path, as OpenSSL sees it.
+    """
+    flags = _CRL_ALL_FLAGS if place else _CRL_FLAGS
+    try:
+        _context(path, signers, crls, at, flags).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        code, depth, detail = error.errors
+        passed = depth > place and code in (*_NO_VERDICT, _REVOKED)
+        revoked = depth == place and code == _REVOKED
+        return RevocationVerdict(good=passed, revoked=revoked, detail=detail)
+    except crypto.Error:
+        return RevocationVerdict(good=False, revoked=False, detail="OpenSSL cannot read a revocation list")
+    return RevocationVerdict(good=True, revoked=False)
+
+
+def _context(
+    path: Sequence[Certificate],
+    signers: Sequence[Certificate],
+    crls: Sequence[x509.CertificateRevocationList],
+    at: datetime,
+    flags: int,
+) -> crypto.X509StoreContext:
+    store = crypto.X509Store()
+    store.set_time(at.astimezone(UTC))
+    store.set_flags(flags)
+    store.add_cert(_load(path[-1]))
+    for crl in crls:
+        store.add_crl(crl)
+    between = [_load(each) for each in (*path[1:-1], *signers)]
+    return crypto.X509StoreContext(store, _load(path[0]), between)
+
+
+def _load(certificate: Certificate) -> crypto.X509:
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, certificate.der)
