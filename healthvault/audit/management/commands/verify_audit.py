@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from healthvault.audit.verify import verify_trail
 
+_LOGGED = re.compile(r"audit head (\d+)/(\d+) ([0-9a-f]{64})")
+
 
 class Command(BaseCommand):
     help = "Read the whole audit trail and say whether every row is the one that was written."
@@ -14,7 +17,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
         parser.add_argument(
-            "--heads", type=Path, metavar="FILE", help="the JSON of an earlier run, kept in another place"
+            "--heads",
+            type=Path,
+            metavar="FILE",
+            help="ends of the chains kept in another place: the JSON of an earlier run, or log lines",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,6 +39,9 @@ def _kept(path: Path | None) -> list[dict[str, Any]]:
     if path is None:
         return []
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["heads"])
+        text = path.read_text(encoding="utf-8")
+        if lines := _LOGGED.findall(text):
+            return [{"shard": int(shard), "seq": int(seq), "mac": mac} for shard, seq, mac in lines]
+        return list(json.loads(text)["heads"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"{path} is no verdict of an earlier run", returncode=2) from error
+        raise CommandError(f"{path} holds no ends of chains", returncode=2) from error
