@@ -11,7 +11,10 @@ RUN useradd --system --home /app healthvault && install -d -o healthvault /data
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY . .
-RUN HEALTHVAULT_ENVIRONMENT=demo DATA_DIR=/tmp/build python manage.py collectstatic --noinput && rm -rf /tmp/build
+# Throw-away keys: the build only names static files by their content.
+RUN HEALTHVAULT_ENVIRONMENT=production PUBLIC_URL=https://build.invalid DIRECT_DOMAINS=build.invalid SECRET_KEY=build \
+    VAULT_KEYS="$(python -c 'from healthvault.vault.keyring import generate_key; print(generate_key())')" \
+    DATABASE_URL=sqlite:////tmp/none python manage.py collectstatic --noinput
 USER healthvault
 VOLUME /data
 CMD ["gunicorn", "healthvault.wsgi", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4"]

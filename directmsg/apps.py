@@ -8,6 +8,11 @@ class DirectMsgConfig(AppConfig):
     def ready(self) -> None:
         from healthvault.outbox import outcomes
 
-        from . import notify, parcels
+        outcomes.register("parcel", _tell_parcel)
 
-        outcomes.register(notify.PARCEL, parcels.on_notification)
+
+def _tell_parcel(related_id: str, state: str, code: str) -> None:
+    # Imported when it is needed: commands that only read files start without this app's machinery.
+    from . import parcels
+
+    parcels.on_notification(related_id, state, code)

@@ -77,7 +77,7 @@ class InboundMail(models.Model):
     tries = models.PositiveSmallIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
     from_address = models.CharField(max_length=320, blank=True)
-    message_id = models.CharField(max_length=998, blank=True)
+    original_message_id = models.CharField(max_length=998, blank=True)
     organization = models.ForeignKey("trust.Organization", null=True, on_delete=models.SET_NULL, related_name="+")
     message = models.OneToOneField("records.Message", null=True, on_delete=models.SET_NULL, related_name="inbound")
     received = models.DateTimeField(default=timezone.now)

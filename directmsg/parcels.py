@@ -125,7 +125,7 @@ def _already_waiting(mail: InboundMail, opened: incoming.OpenedMessage, offer: O
         state=Parcel.State.WAITING,
         contact_hash=mailbox_hash(offer.contact_email),
         from_address=opened.from_address,
-        inbound__message_id=opened.message_id[:998],
+        inbound__original_message_id=opened.message_id[:998],
     ).exclude(inbound=mail).exists()
 
 

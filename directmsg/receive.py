@@ -78,7 +78,7 @@ def _end(mail: InboundMail, state: str, code: str, detail: str = "") -> str | No
                 detail=(detail or explain(code).operator)[:500],
                 report=mail.report,
                 from_address=mail.from_address,
-                message_id=mail.message_id,
+                original_message_id=mail.original_message_id,
                 organization_id=mail.organization_id,
                 finished=timezone.now(),
             )
@@ -114,7 +114,7 @@ def _process(mail: InboundMail) -> str:
     opened = report.opened()
     fault("mail.verified")
     mail.from_address = opened.from_address
-    mail.message_id = opened.message_id[:998]
+    mail.original_message_id = opened.message_id[:998]
     organization = trust_context.organization_for(opened.anchor_sha256)
     mail.organization_id = organization.pk if organization else None
     name = trust_context.public_name_for(organization, opened.from_address)
@@ -210,7 +210,7 @@ def _finish(mail: InboundMail, state: str, event_code: str = "", **values: objec
         detail="",
         report=mail.report,
         from_address=mail.from_address,
-        message_id=mail.message_id,
+        original_message_id=mail.original_message_id,
         organization_id=mail.organization_id,
         finished=timezone.now(),
         **values,

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download
-from records import filing
+from records import filing, overview
 from records.access import require_access, visible_to
 from records.models import Attachment, Document, Entry, Import, Message, Right
 
@@ -77,12 +77,15 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
 
 def _document(document: Document) -> dict[str, Any]:
     done = Import.objects.filter(document=document).first()
-    entries = Entry.objects.filter(filing=done).select_related("record__holder") if done else []
+    entries = list(Entry.objects.filter(filing=done).only("pk", "kind")) if done else []
     return {
         "document": document,
         "import": done,
-        "entries": list(entries),
-        "counts": Counter(entry.kind for entry in entries),
+        "entries": entries,
+        "kinds": [
+            (overview.KIND_NAMES.get(kind, kind), number)
+            for kind, number in Counter(entry.kind for entry in entries).items()
+        ],
     }
 
 
