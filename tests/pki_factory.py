@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from asn1crypto import crl as asn1_crl
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -404,7 +405,30 @@ def make_crl(
         )
     for extension, critical in extra:
         builder = builder.add_extension(extension, critical)
+    if digest == "sha1":  # as above
+        modern = builder.sign(ca.private_key, DIGESTS["sha256"])
+        return _resign_crl(modern.public_bytes(serialization.Encoding.DER), ca)
     return builder.sign(ca.private_key, DIGESTS[digest]).public_bytes(serialization.Encoding.DER)
+
+
+def _resign_crl(der: bytes, ca: Issued) -> bytes:
+    whole = asn1_crl.CertificateList.load(der)
+    tbs = asn1_crl.TbsCertList.load(whole["tbs_cert_list"].dump())
+    _sign_with_sha1(tbs)
+    body = tbs.dump(force=True)
+    return asn1_crl.CertificateList(
+        {
+            "tbs_cert_list": asn1_crl.TbsCertList.load(body),
+            "signature_algorithm": tbs["signature"],
+            "signature": _sign(ca.private_key, body, DIGESTS["sha1"]),
+        }
+    ).dump()
+
+
+def _sign(key: PrivateKey, body: bytes, digest: hashes.HashAlgorithm) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(body, padding.PKCS1v15(), digest)
+    return key.sign(body, ec.ECDSA(digest))
 
 
 def forge(issued: Issued, edit: Callable[[Any], None], *, signer: Issued | None = None) -> Issued:
@@ -420,10 +444,7 @@ def forge(issued: Issued, edit: Callable[[Any], None], *, signer: Issued | None 
     by = signer or issued.issuer
     key = by.private_key if by else issued.private_key
     digest = DIGESTS[tbs["signature"].hash_algo]
-    if isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(body, padding.PKCS1v15(), digest)
-    else:
-        signature = key.sign(body, ec.ECDSA(digest))
+    signature = _sign(key, body, digest)
     whole = asn1_x509.Certificate(
         {
             "tbs_certificate": asn1_x509.TbsCertificate.load(body),

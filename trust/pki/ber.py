@@ -112,6 +112,15 @@ def whole(data: bytes, tag: int, *, der: bool = True) -> Element:
     return element
 
 
+def wrap(tag: int, content: bytes) -> bytes:
+    """The DER encoding of an element of `tag` around `content`."""
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(size))) + size + content
+
+
 def octets(element: Element, *, depth: int = 0) -> bytes:
     """The octets of an OCTET STRING (or of an implicitly tagged one), joined when BER cut them in pieces."""
     pieces: list[bytes] = []

@@ -49,6 +49,8 @@ STRONG_DIGESTS = frozenset({"sha256", "sha384", "sha512"})
 
 _SUBJECT_ALT_NAME = bytes.fromhex("551d11")
 _NAME_CONSTRAINTS = bytes.fromhex("551d1e")
+#: The extension basicConstraints, critical, cA TRUE.
+_CA_FLAG = bytes.fromhex("300f0603551d130101ff040530030101ff")
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
@@ -306,6 +308,18 @@ class Certificate:
         if elliptic and (len(parts) < 2 or parts[1].tag != ber.OBJECT_IDENTIFIER):
             raise WeakKey("an elliptic key without a named curve", sha256=self.sha256)
 
+    def with_ca_flag(self) -> bytes:
+        """The same name, key and extensions under a basicConstraints with cA; its signature is void.
+
+        For a reader that demands the extension of an anchor (which is trusted without its signature).
+        """
+        tbs, algorithm, signature = ber.children(ber.whole(self.der, ber.SEQUENCE))
+        fields = [each for each in ber.children(tbs) if each.tag not in (0xA0, 0xA3)]
+        extensions = b"".join(each.raw for each in _extension_elements(list(ber.children(tbs)))) + _CA_FLAG
+        body = ber.wrap(0xA0, b"\x02\x01\x02") + b"".join(each.raw for each in fields)
+        body += ber.wrap(0xA3, ber.wrap(ber.SEQUENCE, extensions))
+        return ber.wrap(ber.SEQUENCE, ber.wrap(ber.SEQUENCE, body) + algorithm.raw + signature.raw)
+
     def count_inside(self, oid: bytes) -> int:
         """How many elements stand inside the value of an extension, two levels down; without parsing them."""
         value = next((value for each, value in self._layout.extensions if each == oid), None)
@@ -351,13 +365,17 @@ def _read_layout(der: bytes) -> _Layout:
     )
 
 
-def _read_extensions(rest: list[ber.Element]) -> tuple[tuple[bytes, ber.Element], ...]:
-    wrapper = next((each for each in rest if each.tag == 0xA3), None)
+def _extension_elements(fields: list[ber.Element]) -> list[ber.Element]:
+    wrapper = next((each for each in fields if each.tag == 0xA3), None)
     if wrapper is None:
-        return ()
+        return []
     (sequence,) = _exactly(wrapper, 1)
+    return list(ber.children(sequence))
+
+
+def _read_extensions(fields: list[ber.Element]) -> tuple[tuple[bytes, ber.Element], ...]:
     found = []
-    for extension in ber.children(sequence):
+    for extension in _extension_elements(fields):
         parts = list(ber.children(extension))
         if len(parts) not in (2, 3):
             raise ber.BerError("an extension is not one")

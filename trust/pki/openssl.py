@@ -55,7 +55,10 @@ def check_path(path: Sequence[Certificate], at: datetime) -> PathVerdict:
         return PathVerdict(None, str(error), name_constraint=code in _NAME_CONSTRAINTS)
     except crypto.Error:
         return PathVerdict(None, "OpenSSL cannot read a certificate of the path")
-    return PathVerdict(tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in chain))
+    found = [crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in chain]
+    if found[-1] == _as_anchor(path):
+        found[-1] = path[-1].der
+    return PathVerdict(tuple(found))
 
 
 def check_revocation(
@@ -93,12 +96,24 @@ def _context(
     store = crypto.X509Store()
     store.set_time(at.astimezone(UTC))
     store.set_flags(flags)
-    store.add_cert(_load(path[-1]))
+    store.add_cert(_load(_as_anchor(path)))
     for crl in crls:
         store.add_crl(crl)
-    between = [_load(each) for each in (*path[1:-1], *signers)]
-    return crypto.X509StoreContext(store, _load(path[0]), between)
+    between = [_load(each.der) for each in (*path[1:-1], *signers)]
+    return crypto.X509StoreContext(store, _load(path[0].der), between)
 
 
-def _load(certificate: Certificate) -> crypto.X509:
-    return crypto.load_certificate(crypto.FILETYPE_ASN1, certificate.der)
+def _as_anchor(path: Sequence[Certificate]) -> bytes:
+    """The anchor as OpenSSL must see it.
+
+    It takes no issuer without basicConstraints. Whether such an anchor is tolerated was decided before;
+    where it is, it stands here with the flag.
+    """
+    anchor = path[-1]
+    if len(path) > 1 and anchor.basic_constraints is None:
+        return anchor.with_ca_flag()
+    return anchor.der
+
+
+def _load(der: bytes) -> crypto.X509:
+    return crypto.load_certificate(crypto.FILETYPE_ASN1, der)
