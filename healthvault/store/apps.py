@@ -7,4 +7,5 @@ class StoreConfig(AppConfig):
     verbose_name = "Sealed store"
 
     def ready(self) -> None:
-        from healthvault.store import blobs  # noqa: F401  connects the removal of files
+        # Checks are registered, and the removal of blob files is connected, by being imported.
+        from healthvault.store import blobs, checks  # noqa: F401

@@ -63,6 +63,11 @@ class SealedField(models.BinaryField):
     and `update()` takes only what `seal_value` made. After a change of holder use `reseal`.
     """
 
+    # The types that django-stubs gives the attribute: what is in it, not what is in the database.
+    _pyi_private_set_type: Any
+    _pyi_private_get_type: Any
+    _pyi_lookup_exact_type: Any
+
     description = "Sealed text or JSON"
     descriptor_class = SealedAttribute
     empty_values = (None, "", b"")
@@ -201,7 +206,7 @@ class SealedField(models.BinaryField):
         ]
 
     def _check_indexes(self) -> list[checks.CheckMessage]:
-        if self.db_index or self.unique or self.primary_key:
+        if self.db_index or self.unique or self.primary_key:  # type: ignore[attr-defined]
             return [checks.Error("A sealed value cannot be indexed or unique.", obj=self, id="store.E002")]
         return []
 

@@ -5,6 +5,7 @@ the keyring rotates, so hashes stay comparable for good, and a thief of the data
 """
 
 import hmac
+from collections.abc import Callable
 from hashlib import sha256
 from uuid import UUID, uuid5
 
@@ -33,9 +34,17 @@ def lookup_hash(purpose: str, value: str) -> str:
 
     Normalise first: "A@example.org" and "a@example.org" differ.
     """
-    return hmac.new(
-        service_key(f"lookup {purpose}"), value.encode("utf-8", "surrogatepass"), sha256
-    ).hexdigest()
+    return hasher(purpose)(value)
+
+
+def hasher(purpose: str) -> Callable[[str], str]:
+    """`lookup_hash` for many values of one purpose: the key is asked for once."""
+    key = service_key(f"lookup {purpose}")
+
+    def hash_value(value: str) -> str:
+        return hmac.new(key, value.encode("utf-8", "surrogatepass"), sha256).hexdigest()
+
+    return hash_value
 
 
 def seal_text(purpose: str, place: str, text: str) -> str:

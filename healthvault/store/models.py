@@ -74,7 +74,7 @@ class HolderKey(models.Model):
         return f"{self.kind} key {self.pk}"
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
+        state: dict[str, Any] = super().__getstate__()
         state.pop("_key", None)
         return state
 

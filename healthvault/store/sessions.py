@@ -21,7 +21,7 @@ class SessionStore(DatabaseSessions):
         content = json.dumps(session_dict, separators=(",", ":")).encode()
         return b64encode(keyring().wrap(content, self._aad())).decode("ascii")
 
-    def decode(self, session_data: str) -> dict[str, Any]:
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
         try:
             content = keyring().unwrap(b64decode(session_data, validate=True), self._aad())
         except (binascii.Error, Tampered, UnknownKey):

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
 
-from healthvault.store.lookup import lookup_hash, open_text, seal_text, service_key
+from healthvault.store.lookup import hasher, lookup_hash, open_text, seal_text, service_key
 from healthvault.store.models import HolderKey
 from healthvault.store.sessions import SessionStore
 from healthvault.vault.errors import Tampered
@@ -22,6 +22,14 @@ def test_equal_values_have_equal_hashes():
     assert lookup_hash("mailbox", "rosa@example.org") == one
     assert lookup_hash("mailbox", "Rosa@example.org") != one
     assert lookup_hash("other", "rosa@example.org") != one
+
+
+def test_many_values_cost_one_query(django_assert_num_queries):
+    lookup_hash("mailbox", "made the key")
+    with django_assert_num_queries(1):
+        hash_value = hasher("mailbox")
+        hashes = [hash_value(str(number)) for number in range(20)]
+    assert hashes[7] == lookup_hash("mailbox", "7")
 
 
 def test_hashes_hang_on_a_key_that_is_not_in_the_database_in_clear():
