@@ -1,0 +1,38 @@
+"""Addresses of the whole portal."""
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import TemplateView
+from drf_spectacular.views import SpectacularAPIView
+
+from . import metrics, views
+
+# One way to sign in, with its limits and its second step.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = admin.site.site_title = "HealthVault Direct: rows"
+admin.site.index_title = "Tables"
+
+handler500 = "healthvault.views.server_error"
+
+urlpatterns = [
+    path("", views.start, name="start"),
+    path("accounts/", views.account, name="account"),
+    path("accounts/logout/", views.sign_out),  # before allauth's, whose name it answers to
+    path("accounts/", include("allauth.urls")),
+    path("", include("allauth.idp.urls")),
+    path("", include("records.urls")),
+    path("", include("directmsg.urls")),
+    path("", include("trust.urls")),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="api_schema"),
+    path("api/v1/docs/", views.api_docs, name="api_docs"),
+    path("api/v1/", include("directmsg.api_urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
+    path(
+        "robots.txt",
+        TemplateView.as_view(template_name="robots.txt", content_type="text/plain; charset=utf-8"),
+    ),
+]
