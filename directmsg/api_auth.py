@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from allauth.idp.oidc.models import Token
 from django.utils import timezone
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions, permissions
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from trust.models import Organization
 
 from .models import PartnerClient
+
+if TYPE_CHECKING:
+    # REST framework imports this module while it makes its views.
+    from rest_framework.views import APIView
 
 SCOPES = (
     "parcels.write",
@@ -63,22 +65,3 @@ class HasScope(permissions.BasePermission):
         if needed and needed not in token.get_scopes():
             raise exceptions.PermissionDenied(f"The access token lacks the scope {needed}.")
         return bool(needed)
-
-
-class PartnerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the schema describes `PartnerAuthentication`."""
-
-    target_class = "directmsg.api_auth.PartnerAuthentication"
-    name = "partner"
-
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {
-            "type": "oauth2",
-            "description": "Client credentials; the token endpoint stands in /.well-known/openid-configuration.",
-            "flows": {
-                "clientCredentials": {
-                    "tokenUrl": "/identity/o/api/token",
-                    "scopes": {scope: scope for scope in SCOPES},
-                }
-            },
-        }

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import api
+from . import api, api_schema  # noqa: F401
 
 app_name = "api"
 
