@@ -1,0 +1,576 @@
+"""Showing a document: from the parsed tree to HTML by an allow list, never by handing the XML to a browser.
+
+Elements and attributes of the CDA narrative block (HL7 CDA R2 section 4.3.5) are mapped one by one; whatever
+is not in the list is dropped and its text kept, escaped. No style, no script, no address that the browser
+would fetch: links only to ``http(s)`` and inside the document, pictures only through ``picture_url``.
+"""
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from html import escape
+from urllib.parse import urlsplit
+
+from records.clinical import ccr, detect, xml
+from records.clinical.care import read_header_encounter
+from records.clinical.cda import V3, Cda, child, descend, text_under
+from records.clinical.errors import NoSuchPath, UnsupportedDocument
+from records.clinical.header import Header, encompassing_encounter, event_performers, read_header
+from records.clinical.sections import kind_of, section_code, title_of_code
+from records.clinical.types import ClinicalSummary, EmbeddedBody, Item, Party, PatientFacts
+from records.clinical.xml import Element
+
+PictureUrl = Callable[[str], str]
+
+_STYLES = {
+    "bold": "n-bold",
+    "italics": "n-italics",
+    "italic": "n-italics",
+    "underline": "n-underline",
+    "emphasis": "n-emphasis",
+    "lrule": "n-lrule",
+    "rrule": "n-rrule",
+    "toprule": "n-toprule",
+    "botrule": "n-botrule",
+    "arabic": "n-arabic",
+    "littleroman": "n-little-roman",
+    "bigroman": "n-big-roman",
+    "littlealpha": "n-little-alpha",
+    "bigalpha": "n-big-alpha",
+    "disc": "n-disc",
+    "circle": "n-circle",
+    "square": "n-square",
+    "xallindent": "n-indent",
+    "xfixed": "n-fixed",
+    "xmono": "n-fixed",
+    "xrowgroup": "n-row-group",
+}
+_ALIGNMENTS = {
+    "left": "n-left",
+    "right": "n-right",
+    "center": "n-center",
+    "justify": "n-justify",
+    "top": "n-top",
+    "middle": "n-middle",
+    "bottom": "n-bottom",
+}
+_SAME_NAME = frozenset({"thead", "tbody", "tfoot", "tr", "th", "td", "colgroup", "sub", "sup"})
+_CELLS = frozenset({"th", "td"})
+_BLOCKS = frozenset({"table", "list", "paragraph", "text"})
+_NUMBER = re.compile(r"[1-9]\d{0,2}")
+_ID_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_PICTURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+_CONFIDENTIAL = {"R": "restricted", "V": "very restricted"}
+MAX_PICTURE = 20 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the header: plain text, to be escaped where it is shown."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SectionView:
+    """One section. ``html`` is safe to put into a page as it is; ``anchor`` is its id there."""
+
+    code: str
+    title: str
+    kind: str
+    anchor: str
+    html: str
+    level: int = 1
+    path: str = ""
+
+    @property
+    def empty(self) -> bool:
+        return not self.html
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document to be shown. Only ``SectionView.html`` is HTML; all else is plain text.
+
+    ``confidentiality`` is ``restricted``, ``very restricted`` or empty.
+    """
+
+    kind: str
+    title: str
+    date: str
+    patient: PatientFacts | None
+    facts: tuple[Fact, ...]
+    sections: tuple[SectionView, ...]
+    confidentiality: str = ""
+    body: EmbeddedBody | None = None
+    pictures: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedFile:
+    """Bytes embedded in a document. ``media_type`` is by content for pictures, else as declared."""
+
+    media_type: str
+    data: bytes
+
+
+def render(data: bytes, prefix: str = "doc", picture_url: PictureUrl | None = None) -> DocumentView:
+    """Build the view of a document.
+
+    :param data: the document as received.
+    :param prefix: put before every id, so that ids of documents and page do not clash.
+    :param picture_url: makes the address of an embedded picture from its element path, see
+        :func:`embedded_file`; without it a picture is named, not shown.
+    :raises UnreadableDocument: when it is no readable XML.
+    :raises UnsupportedDocument: when it is no clinical document.
+    """
+    root = xml.parse(data)
+    detected = detect.detect_root(root)
+    prefix = _ID_CHARACTERS.sub("_", prefix) or "doc"
+    if detected.kind == "ccr":
+        return _render_ccr(ccr.read_root(root, detected), prefix)
+    return _Renderer(Cda(root), prefix, picture_url).document(detected.kind or "cda")
+
+
+def embedded_file(data: bytes, path: str) -> EmbeddedFile:
+    """The bytes of a picture of the narrative, or of a body that is no XML.
+
+    :param data: the document as received.
+    :param path: the element path, from ``DocumentView.pictures`` or ``EmbeddedBody.path``.
+    :raises NoSuchPath: when there is nothing embedded at that path.
+    :raises UnsupportedDocument: when what is there is no base64, or a picture that is none of PNG, JPEG, GIF.
+    """
+    element = xml.resolve_path(data, path)
+    if element.tag not in {V3 + "value", V3 + "text"}:
+        raise NoSuchPath("nothing is embedded there")
+    content = _decoded(element)
+    declared = element.get("mediaType", "text/plain").strip().lower()
+    if content is None:
+        raise UnsupportedDocument("what is embedded there cannot be decoded")
+    if declared.startswith("image/") or element.tag == V3 + "value":
+        found = picture_type(content)
+        if found is None:
+            raise UnsupportedDocument("a picture of a kind that is not shown")
+        return EmbeddedFile(found, content)
+    return EmbeddedFile(declared, content)
+
+
+def picture_type(content: bytes) -> str | None:
+    """The type of a picture by its content: PNG, JPEG or GIF, else None."""
+    for start, media_type in _PICTURES:
+        if content.startswith(start):
+            return media_type
+    return None
+
+
+def _decoded(element: Element) -> bytes | None:
+    text = element.text or ""
+    if len(text) > MAX_PICTURE * 2:
+        return None
+    if element.get("representation") != "B64":
+        return text.encode()
+    try:
+        return b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+class _Renderer:
+    """Renders one document; holds where ids are and what has been written."""
+
+    def __init__(self, cda: Cda, prefix: str, picture_url: PictureUrl | None) -> None:
+        self.cda = cda
+        self.prefix = prefix
+        self.picture_url = picture_url
+        self.section = 0
+        self.out: list[str] = []
+        self.pictures: list[str] = []
+        self.media: dict[str, Element] = {}
+        self.homes: dict[str, int] = {}
+
+    def document(self, kind: str) -> DocumentView:
+        header = read_header(self.cda)
+        body = descend(self.cda.root, "component", "structuredBody")
+        elements = list(body.iter(V3 + "section")) if body is not None else []
+        self._find_ids(elements)
+        views = tuple(self._section(number, element) for number, element in enumerate(elements, 1))
+        return DocumentView(
+            kind=kind,
+            title=header.title or "Clinical document",
+            date=str(header.date or ""),
+            patient=header.patient,
+            facts=tuple(_facts(self.cda, header)),
+            sections=views,
+            confidentiality=_CONFIDENTIAL.get(header.confidentiality.upper(), ""),
+            body=_body(self.cda),
+            pictures=tuple(self.pictures),
+        )
+
+    def _find_ids(self, sections: list[Element]) -> None:
+        for number, element in enumerate(sections, 1):
+            text = child(element, "text")
+            if text is not None:
+                for part in text.iter():
+                    identity = part.get("ID")
+                    if identity:
+                        self.homes.setdefault(identity, number)
+            for name in ("observationMedia", "regionOfInterest"):
+                for part in element.iter(V3 + name):
+                    identity = part.get("ID")
+                    if identity:
+                        self.media.setdefault(identity, part)
+
+    def _section(self, number: int, element: Element) -> SectionView:
+        self.section = number
+        self.out = []
+        text = child(element, "text")
+        if text is not None:
+            self._content(text)
+        html = "".join(self.out).strip()
+        code = section_code(element)
+        title = child(element, "title")
+        code_element = child(element, "code")
+        display = code_element.get("displayName", "") if code_element is not None else ""
+        known = kind_of(element, code)
+        return SectionView(
+            code=code,
+            title=(text_under(title) if title is not None else "") or title_of_code(code, display),
+            kind=known.kind if known else "",
+            anchor=f"{self.prefix}-s{number}",
+            html=html,
+            level=1 + sum(1 for _ in element.iterancestors(V3 + "section")),
+            path=self.cda.path(element),
+        )
+
+    # Content
+
+    def _content(self, element: Element) -> None:
+        if element.text:
+            self.out.append(escape(element.text))
+        for part in element:
+            self._element(part)
+            if part.tail:
+                self.out.append(escape(part.tail))
+
+    def _element(self, element: Element) -> None:
+        name = element.tag.removeprefix(V3)
+        handler = _HANDLERS.get(name)
+        if handler is not None:
+            handler(self, element)
+        elif name in _SAME_NAME:
+            self._wrapped(name, element, self._cell(element) if name in _CELLS else "")
+        elif name in {"script", "style"} or not isinstance(element.tag, str):
+            # Not content in any reading of it.
+            return
+        else:
+            self._content(element)
+
+    def _wrapped(self, tag: str, element: Element, more: str = "", extra_class: str = "") -> None:
+        self.out.append(f"<{tag}{self._attributes(element, extra_class)}{more}>")
+        self._content(element)
+        self.out.append(f"</{tag}>")
+
+    def _attributes(self, element: Element, extra_class: str = "") -> str:
+        parts = []
+        identity = element.get("ID")
+        if identity:
+            parts.append(f' id="{self._id(identity, self.section)}"')
+        classes = [extra_class] if extra_class else []
+        for style in element.get("styleCode", "").split():
+            found = _STYLES.get(style.lower())
+            if found:
+                classes.append(found)
+        for name in ("align", "valign"):
+            found = _ALIGNMENTS.get(element.get(name, "").lower())
+            if found:
+                classes.append(found)
+        if classes:
+            parts.append(f' class="{" ".join(dict.fromkeys(classes))}"')
+        language = element.get("language", "")
+        if language and _LANGUAGE.fullmatch(language):
+            parts.append(f' lang="{language}"')
+        return "".join(parts)
+
+    def _cell(self, element: Element) -> str:
+        parts = []
+        for name in ("colspan", "rowspan"):
+            value = element.get(name, "").strip()
+            if _NUMBER.fullmatch(value):
+                parts.append(f' {name}="{value}"')
+        scope = element.get("scope", "").lower()
+        if scope in {"row", "col", "rowgroup", "colgroup"}:
+            parts.append(f' scope="{scope}"')
+        headers = element.get("headers", "").split()
+        if headers:
+            ids = " ".join(self._id(header, self.section) for header in headers)
+            parts.append(f' headers="{ids}"')
+        abbreviation = element.get("abbr", "")
+        if abbreviation and element.tag == V3 + "th":
+            parts.append(f' abbr="{escape(abbreviation)}"')
+        return "".join(parts)
+
+    def _id(self, identity: str, section: int) -> str:
+        return f"{self.prefix}-s{section}-{_ID_CHARACTERS.sub('_', identity)}"
+
+    def _target(self, identity: str) -> str | None:
+        home = self.homes.get(identity)
+        return self._id(identity, home) if home else None
+
+    def _table(self, element: Element) -> None:
+        summary = element.get("summary", "")
+        label = f' aria-label="{escape(summary)}"' if summary else ""
+        self.out.append('<div class="n-scroll" tabindex="0">')
+        self._wrapped("table", element, label, "n-table")
+        self.out.append("</div>")
+
+    def _column(self, element: Element) -> None:
+        span = element.get("span", "").strip()
+        more = f' span="{span}"' if _NUMBER.fullmatch(span) else ""
+        self.out.append(f"<col{self._attributes(element)}{more}>")
+
+    def _inline(self, element: Element) -> None:
+        revised = element.get("revised", "").lower()
+        tag = "del" if revised == "delete" else "ins" if revised == "insert" else "span"
+        self._wrapped(tag, element)
+
+    def _paragraph(self, element: Element) -> None:
+        # A block inside <p> would end it: browsers and authors would see different trees.
+        blocks = any(part.tag.removeprefix(V3) in _BLOCKS for part in element.iterdescendants())
+        caption = child(element, "caption")
+        self._wrapped("div" if blocks or caption is not None else "p", element, "", "n-paragraph")
+
+    def _list(self, element: Element) -> None:
+        caption = child(element, "caption")
+        if caption is not None:
+            self._wrapped("div", caption, "", "n-caption")
+        tag = "ol" if element.get("listType") == "ordered" else "ul"
+        self.out.append(f"<{tag}{self._attributes(element)}>")
+        for part in element:
+            if part.tag == V3 + "item":
+                self._wrapped("li", part)
+            elif part.tag != V3 + "caption":
+                self.out.append("<li>")
+                self._element(part)
+                self.out.append("</li>")
+        self.out.append(f"</{tag}>")
+
+    def _caption(self, element: Element) -> None:
+        parent = element.getparent()
+        if parent is not None and parent.tag == V3 + "table":
+            self._wrapped("caption", element)
+        elif parent is None or parent.tag != V3 + "list":
+            self._wrapped("div", element, "", "n-caption")
+
+    def _break(self, element: Element) -> None:
+        self.out.append("<br>")
+        self._content(element)
+
+    def _footnote(self, element: Element) -> None:
+        self._wrapped("span", element, "", "n-footnote")
+
+    def _footnote_reference(self, element: Element) -> None:
+        target = self._target(element.get("IDREF", ""))
+        if target:
+            self.out.append(f'<a class="n-footnote-ref" href="#{target}">')
+            self._content(element)
+            self.out.append("*</a>" if not text_under(element) else "</a>")
+        else:
+            self._content(element)
+
+    def _link(self, element: Element) -> None:
+        address = element.get("href", "").strip()
+        if address.startswith("#"):
+            target = self._target(address[1:])
+            if target:
+                self._wrapped("a", element, f' href="#{target}"')
+                return
+        if _is_web_address(address):
+            shown = escape(address)
+            self._wrapped("a", element, f' href="{shown}" rel="noopener noreferrer nofollow"')
+            if text_under(element) != address:
+                self.out.append(f' <span class="n-address">({shown})</span>')
+            return
+        self._content(element)
+        if address and not address.startswith("#"):
+            # Shown, so that nothing is hidden; never a link.
+            self.out.append(f' <span class="n-address">({escape(address)})</span>')
+
+    def _picture(self, element: Element) -> None:
+        shown = False
+        for identity in element.get("referencedObject", "").split():
+            shown = self._one_picture(identity, element) or shown
+        if not shown:
+            self.out.append('<span class="n-no-picture">[picture not shown]</span>')
+        caption = child(element, "caption")
+        if caption is not None:
+            self._wrapped("span", caption, "", "n-caption")
+
+    def _one_picture(self, identity: str, element: Element) -> bool:
+        holder = self.media.get(identity.removeprefix("#"))
+        if holder is not None and holder.tag == V3 + "regionOfInterest":
+            holder = next(iter(holder.iter(V3 + "observationMedia")), None)
+        value = child(holder, "value") if holder is not None else None
+        if value is None or self.picture_url is None:
+            return False
+        content = _decoded(value)
+        if content is None or picture_type(content) is None:
+            return False
+        path = self.cda.path(value)
+        self.pictures.append(path)
+        caption = child(element, "caption")
+        words = text_under(caption) if caption is not None else "Picture in the document"
+        address = escape(self.picture_url(path))
+        self.out.append(f'<img class="n-picture" src="{address}" alt="{escape(words)}" loading="lazy">')
+        return True
+
+
+_HANDLERS: dict[str, Callable[[_Renderer, Element], None]] = {
+    "table": _Renderer._table,
+    "col": _Renderer._column,
+    "content": _Renderer._inline,
+    "paragraph": _Renderer._paragraph,
+    "list": _Renderer._list,
+    "caption": _Renderer._caption,
+    "br": _Renderer._break,
+    "footnote": _Renderer._footnote,
+    "footnoteRef": _Renderer._footnote_reference,
+    "linkHtml": _Renderer._link,
+    "renderMultiMedia": _Renderer._picture,
+}
+
+
+def _is_web_address(address: str) -> bool:
+    if any(c.isspace() or ord(c) < 32 for c in address):
+        return False
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme.lower() in {"http", "https"} and bool(parts.netloc)
+
+
+def _body(cda: Cda) -> EmbeddedBody | None:
+    text = descend(cda.root, "component", "nonXMLBody", "text")
+    if text is None:
+        return None
+    reference = child(text, "reference")
+    return EmbeddedBody(
+        media_type=text.get("mediaType", "text/plain").strip().lower(),
+        path=cda.path(text),
+        reference=reference.get("value", "") if reference is not None else "",
+        size=len(text.text or ""),
+    )
+
+
+# The header
+
+
+def _facts(cda: Cda, header: Header) -> Iterator[Fact]:
+    patient = header.patient
+    if patient is not None:
+        yield from _patient_facts(patient)
+    if header.date is not None:
+        yield Fact("Date", header.date.iso)
+    for author in header.authors:
+        yield Fact("Author", _on_a_line(author))
+    if header.custodian is not None and (shown := _on_a_line(header.custodian)):
+        yield Fact("Kept by", shown)
+    encounter = encompassing_encounter(cda.root)
+    if encounter is not None:
+        yield from _encounter_facts(cda, encounter)
+    seen = set()
+    for performer in event_performers(cda.root):
+        line = _on_a_line(cda.party(performer))
+        if line and line not in seen:
+            seen.add(line)
+            yield Fact("Care team", line)
+    for participant in header.participants:
+        yield Fact("Other person", _on_a_line(participant))
+    level = _CONFIDENTIAL.get(header.confidentiality.upper())
+    if level:
+        yield Fact("Confidentiality", level)
+
+
+def _patient_facts(patient: PatientFacts) -> Iterator[Fact]:
+    if patient.name:
+        yield Fact("Patient", patient.name)
+    if patient.birth_date:
+        yield Fact("Born", patient.birth_date)
+    if patient.gender:
+        yield Fact("Gender", patient.gender)
+    for address in patient.addresses[:1]:
+        yield Fact("Address", address.shown)
+    for telecom in patient.telecoms[:2]:
+        yield Fact("Telephone" if telecom.system == "phone" else "Contact", telecom.value)
+
+
+def _encounter_facts(cda: Cda, encounter: Element) -> Iterator[Fact]:
+    item = read_header_encounter(cda, encounter)
+    if item is not None:
+        times = " to ".join(str(time) for time in (item.start, item.end) if time)
+        places = ", ".join(item.detail.get("locations", ()))
+        yield Fact("Encounter", ", ".join(part for part in (item.name, times, places) if part))
+
+
+def _on_a_line(party: Party) -> str:
+    return ", ".join(part for part in (party.name, party.role, party.organization) if part)
+
+
+# CCR has no narrative of its own: its items are shown as tables
+
+
+def _render_ccr(document: ClinicalSummary, prefix: str) -> DocumentView:
+    views = []
+    for number, section in enumerate(document.sections, 1):
+        items = [item for item in document.items if item.path.startswith(section.path + "/")]
+        views.append(
+            SectionView(
+                code=section.code,
+                title=section.title,
+                kind=section.kind,
+                anchor=f"{prefix}-s{number}",
+                html=items_table(items),
+                path=section.path,
+            )
+        )
+    facts = list(_patient_facts(document.patient)) if document.patient else []
+    if document.date:
+        facts.append(Fact("Date", document.date.iso))
+    facts += [Fact("Author", _on_a_line(author)) for author in document.authors]
+    return DocumentView(
+        kind="ccr",
+        title=document.title,
+        date=str(document.date or ""),
+        patient=document.patient,
+        facts=tuple(facts),
+        sections=tuple(views),
+    )
+
+
+def items_table(items: list[Item]) -> str:
+    """Items as an HTML table of what, when, value and status; empty for none."""
+    if not items:
+        return ""
+    rows = []
+    for item in items:
+        name = f"Not: {item.name}" if item.negated else item.name or "(not understood)"
+        when = " to ".join(str(time) for time in (item.start, item.end) if time)
+        when = when or item.detail.get("start_text", "")
+        value = " ".join(part for part in (item.value, item.unit) if part)
+        value = value or item.detail.get("sig", "") or item.detail.get("instructions", "")
+        cells = "".join(f"<td>{escape(text)}</td>" for text in (name, when, value, item.status))
+        rows.append(f"<tr>{cells}</tr>")
+    head = "".join(f'<th scope="col">{label}</th>' for label in ("What", "When", "Value", "Status"))
+    return (
+        '<div class="n-scroll" tabindex="0"><table class="n-table">'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
