@@ -1,8 +1,8 @@
 """Mail to newuser: its subject line, and how an answer is compared.
 
-The subject is `Email[;Question;Answer][;RealSubject]`. Question and answer only come as a pair, and whoever gave
-half a pair wanted protection: that is refused, never treated as no question. Errors name the rule that is
-broken and never what stood in the subject, since the answer is in it.
+The subject is `Email[;Question;Answer][;RealSubject]`. Question and answer only come as a pair, and whoever
+gave half a pair wanted protection: that is refused, never treated as no question. Errors name the rule that
+is broken and never what stood in the subject, since the answer is in it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ __all__ = [
     "contact_matches",
     "mask_email",
     "normalise_answer",
+    "parse_challenge",
+    "parse_contact",
     "parse_subject",
 ]
 
@@ -179,6 +181,19 @@ def parse_subject(subject: str | bytes) -> NewUserSubject:
     return NewUserSubject(email, question, answer, _shown(parts[3] if len(parts) == 4 else ""))
 
 
+def parse_contact(text: str) -> str:
+    """One contact e-mail by the rules of the subject line. Raises a leaf of BadSubject."""
+    return _read_email(text.strip())
+
+
+def parse_challenge(question: str, answer: str) -> tuple[str | None, str | None]:
+    """Question and answer by the rules of the subject line: both, or (None, None) when both are empty.
+
+    Raises a leaf of BadSubject.
+    """
+    return _read_challenge(question.strip(), answer.strip())
+
+
 def _read_challenge(question: str, answer: str) -> tuple[str | None, str | None]:
     for part in (question, answer):
         _require_readable(part)
@@ -202,18 +217,20 @@ def _has_substance(text: str) -> bool:
 
 
 def _require_readable(part: str) -> None:
-    if any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in part):
+    if any(_is_control(each) for each in part):
         raise ControlCharacter
     if "\ufffd" in part:
         raise UnreadableCharacter
 
 
+def _is_control(character: str) -> bool:
+    """Controls, surrogates, and the separators that break a line."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
 def _shown(subject: str) -> str:
     """The real subject for display: on one line, at most 255 characters, not cut before a combining mark."""
-    clean = "".join(
-        " " if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") else each for each in subject
-    )
-    clean = clean.strip()
+    clean = "".join(" " if _is_control(each) else each for each in subject).strip()
     if not clean:
         return NO_SUBJECT
     end = MAX_SUBJECT
@@ -294,9 +311,9 @@ _ACCENTED = ("LATIN ", "GREEK ", "CYRILLIC ")
 def normalise_answer(text: str) -> str:
     """`text` as answers are compared: equal results are equal answers; empty means no answer.
 
-    NFKC, case-folded, accents of Latin, Greek and Cyrillic letters removed, then letters, marks and digits only,
-    the digits of other scripts by their value: "Mc-Kinney" is "mckinney", "José" is "jose", "٥٥٥" is "555".
-    Where nothing would be left ("!!!") the trimmed, case-folded text itself is compared. Idempotent.
+    NFKC, case-folded, accents of Latin, Greek and Cyrillic letters removed, then letters, marks and digits
+    only, the digits of other scripts by their value: "Mc-Kinney" is "mckinney", "José" is "jose", "٥٥٥" is
+    "555". Where nothing would be left ("!!!") the trimmed, case-folded text itself is compared. Idempotent.
     """
     folded = _fold(text)
     kept: list[str] = []
@@ -313,7 +330,9 @@ def normalise_answer(text: str) -> str:
             accents_go = _is_accented_script(each)
         else:
             accents_go = None
-    return unicodedata.normalize("NFC", "".join(kept)) or folded.strip()
+    if kept:
+        return unicodedata.normalize("NFC", "".join(kept))
+    return "".join(each for each in folded if not _is_ignorable(each)).strip()
 
 
 def _fold(text: str) -> str:

@@ -30,6 +30,16 @@ class Malformed(AgentError):
     code = "malformed"
 
 
+class BadAddress(Malformed):
+    """Not the one mailbox, or the list of them, that it should be (RFC 5322 section 3.4)."""
+
+
+class UnsafeField(AgentError):
+    """A value that would break out of its header field: CR, LF or NUL in it, or a line over 998 octets."""
+
+    code = "unsafe_field"
+
+
 class BoundExceeded(AgentError):
     """Too much of something to be worth reading; `limit` is the bound, `found` what came."""
 
@@ -159,3 +169,5 @@ class BadSubject(AgentError):
     """The subject line of mail to newuser does not hold contact address, question and answer."""
 
     code = "bad_subject"
+    #: The rule that is broken, in one word; leaves say it in their own.
+    rule: ClassVar[str] = "form"
