@@ -17,7 +17,6 @@ from django.db import models
 
 from healthvault.store.errors import Shredded
 from healthvault.store.keyrings import IDENTITY, VAULT, named_keyring
-from healthvault.vault.errors import Tampered
 from healthvault.vault.sealing import cipher, open_sealed, seal
 
 
@@ -153,10 +152,15 @@ class SealedField(models.BinaryField):
 
     def pre_save(self, model_instance: models.Model, add: bool) -> SealedBytes | None:
         value = model_instance.__dict__.get(self.attname)
-        if value is None or type(value) is SealedBytes:
-            return value
+        if value is None:
+            return None
         if model_instance.pk is None:
             raise ValueError(f"{self}: the row needs its id before it can be sealed")
+        if type(value) is SealedBytes:
+            if add:
+                # A copy under a new id takes values along that would never open again: say so now.
+                self.open_for(model_instance, value)
+            return value
         return self.seal(model_instance.pk, value, self.holder_key(model_instance))
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> SealedBytes | None:
@@ -280,15 +284,3 @@ def reseal(instance: models.Model, **changes: Any) -> None:
         getattr(instance, field.attname)
     for name, value in changes.items():
         setattr(instance, name, value)
-
-
-__all__ = [
-    "SealedBytes",
-    "SealedField",
-    "Tampered",
-    "open_values",
-    "reseal",
-    "seal_value",
-    "sealed_field",
-    "sealed_fields",
-]

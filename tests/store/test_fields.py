@@ -4,13 +4,13 @@ import json
 
 import pytest
 from django.core.exceptions import FieldError
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from healthvault.store.errors import Shredded
 from healthvault.store.fields import SealedBytes, SealedField, open_values, reseal, seal_value
-from healthvault.store.models import HolderKey
+from healthvault.store.models import HolderKey, new_id
 from healthvault.vault.errors import KeyringUnavailable, Tampered, UnknownKey
 from healthvault.vault.keyring import generate_key
 from records.models import Account, Entry, Message, Record
@@ -278,6 +278,25 @@ def test_plain_text_is_never_written(message):
     message.subject = F("text")
     with pytest.raises(TypeError):
         message.save()
+
+
+def test_a_copy_of_a_row_does_not_take_sealed_values_along(message):
+    copy = Message.objects.get(pk=message.pk)
+    copy.pk, copy._state.adding = new_id(), True
+    with pytest.raises(Tampered), transaction.atomic():
+        copy.save()
+    copy = Message.objects.get(pk=message.pk)
+    reseal(copy, pk=new_id())
+    copy.save(force_insert=True)
+    assert Message.objects.get(pk=copy.pk).subject == WORDS
+    assert Message.objects.count() == 2
+
+
+def test_a_row_can_be_made_of_sealed_values(record):
+    pk = new_id()
+    sealed = seal_value(Entry, "content", pk, ["x"], record.holder.unwrap())
+    Entry.objects.create(pk=pk, record=record, kind="note", content=sealed)
+    assert Entry.objects.get(pk=pk).content == ["x"]
 
 
 def test_update_takes_a_sealed_value(message):

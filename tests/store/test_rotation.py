@@ -61,7 +61,7 @@ def test_everything_moves_and_the_old_key_may_go(content, settings):
     assert rotate_vault_keys().moved == 0
 
 
-@pytest.mark.parametrize("survived", range(11))
+@pytest.mark.parametrize("survived", [0, 1, 4, 9, 10])
 def test_a_run_that_was_killed_is_taken_up_at_any_row(content, settings, monkeypatch, survived):
     settings.VAULT_KEYS = f"{NEW},{OLD}"
 
