@@ -109,10 +109,10 @@ def _earlier(organization: Organization, key: str, fingerprint: str) -> Parcel |
 def _hold(organization: Organization, wanted: dict[str, Any], key: str, fingerprint: str) -> Parcel:
     offer = parcels.Offer(
         contact_email=wanted["contact_email"],
-        question=wanted.get("question") or None,
-        answer=wanted.get("answer") or None,
+        question=wanted["question"],
+        answer=wanted["answer"],
         organization=organization,
-        organization_name=organization.public_name or organization.name,
+        organization_name=organization.shown_name,
         source=Parcel.Source.REST,
     )
     files = [(part["filename"], part["content_type"], part["content"]) for part in wanted["attachments"]]

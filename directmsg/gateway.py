@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 
 from healthvault.store.faults import fault
 
 from . import inbox
-from .listener import Listener
+from .listener import Listener, space_check, tls_context
+from .smtp_words import Limits, MailProtocol
 
 #: Mail is refused for the moment while less than this is free (and twice the largest message).
 LEAST_FREE = max(1024**3, 2 * settings.MAX_MESSAGE_SIZE)
@@ -42,28 +44,37 @@ def gateway() -> Iterator[Doors]:
         yield Doors(smtp, lmtp)
 
 
-def _open(stack: ExitStack, address: tuple[str, int] | None, protocol: str) -> tuple[str, int] | None:
+def _open(stack: ExitStack, address: tuple[str, int] | None, protocol: MailProtocol) -> tuple[str, int] | None:
     if address is None:
         return None
     host, port = address
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     listener = Listener(
         host,
         port,
-        protocol=protocol,
+        protocol,
         accept=inbox.accept_envelope,
         check_recipient=inbox.check_recipient,
         check_sender=inbox.check_sender,
-        has_space=has_space,
+        check_space=space_check(settings.DATA_DIR, LEAST_FREE),
         fault=fault,
-        max_size=settings.MAX_MESSAGE_SIZE,
-        tls=(settings.SMTP_TLS_CERT, settings.SMTP_TLS_KEY) if settings.SMTP_TLS_CERT else None,
+        hostname=settings.DIRECT_DOMAINS[0] if settings.DIRECT_DOMAINS else "localhost",
+        tls=_tls(),
+        limits=_limits(protocol),
     )
     bound = listener.start()
     stack.callback(listener.stop)
     return host, bound
 
 
-def has_space() -> bool:
-    """Whether the data directory has room for more mail."""
-    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(settings.DATA_DIR).free >= LEAST_FREE
+def _tls() -> ssl.SSLContext | None:
+    if not settings.SMTP_TLS_CERT:
+        return None
+    return tls_context(Path(settings.SMTP_TLS_CERT), Path(settings.SMTP_TLS_KEY))
+
+
+def _limits(protocol: MailProtocol) -> Limits:
+    # Over LMTP every session comes from the one MTA in front.
+    if protocol == "lmtp":
+        return Limits(size=settings.MAX_MESSAGE_SIZE, sessions_per_address=Limits().sessions)
+    return Limits(size=settings.MAX_MESSAGE_SIZE)

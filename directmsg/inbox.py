@@ -19,8 +19,8 @@ from healthvault.store.models import HolderKey
 from trust import context as trust_context
 
 from .agent.address import normalise
-from .listener import Envelope, Reply
 from .models import InboundMail, MailEvent
+from .smtp_words import Envelope, MailProtocol, Reply
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def check_recipient(address: str) -> Reply | None:
     return None if trust_context.is_hosted(domain) else NOT_HOSTED
 
 
-def check_sender(mail_from: str, protocol: str) -> Reply | None:
+def check_sender(mail_from: str, protocol: MailProtocol) -> Reply | None:
     """Over SMTP nobody outside sends in the name of our domains; over LMTP the front MTA has judged."""
     if protocol == "lmtp" or not mail_from:
         return None

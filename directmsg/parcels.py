@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
@@ -25,9 +26,11 @@ from trust import context as trust_context
 from trust.models import Organization
 
 from . import addresses, notify
-from .agent import incoming
 from .models import DirectAddress, InboundMail, MailEvent, Parcel
 from .newuser import BadSubject, NewUserSubject, normalise_answer, parse_subject
+
+if TYPE_CHECKING:
+    from .agent import incoming
 
 REMINDER_DAYS = (3, 14, 26)
 MOST_OPEN_PER_CONTACT = 20

@@ -46,16 +46,12 @@ class ParcelIn(serializers.Serializer[Any]):
             ) from None
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        question, answer = attrs.get("question"), attrs.get("answer")
-        if bool(question) != bool(answer):
-            raise serializers.ValidationError(
-                "Give question and answer together, or neither.", "question_without_answer"
+        try:
+            attrs["question"], attrs["answer"] = newuser.parse_challenge(
+                attrs.get("question") or "", attrs.get("answer") or ""
             )
-        if question and answer:
-            try:
-                newuser.check_challenge(question, answer)
-            except newuser.BadSubject as error:
-                raise serializers.ValidationError(str(error), error.rule) from None
+        except newuser.BadSubject as error:
+            raise serializers.ValidationError(str(error), error.rule) from None
         total = sum(len(part["content"]) for part in attrs["attachments"])
         if total > settings.MAX_MESSAGE_SIZE:
             raise serializers.ValidationError(

@@ -203,9 +203,8 @@ def _file_summary(document: Document, summary: ClinicalSummary) -> str:
 def _state_for(document: Document, summary: ClinicalSummary) -> str:
     if document.patient_confirmed:
         return Document.State.READ
-    if same_patient(record_patient(document.record), summary.patient) == "different":
-        return Document.State.HELD
-    return Document.State.READ
+    somebody_else = same_patient(record_patient(document.record), summary.patient) == "different"
+    return Document.State.HELD if somebody_else or summary.patients > 1 else Document.State.READ
 
 
 def record_patient(record: Record) -> PatientFacts:
@@ -227,17 +226,20 @@ def document_facts(summary: ClinicalSummary) -> dict[str, Any]:
     """What the record's pages show of a document without reading it again."""
     return {
         "title": summary.title,
-        "date": str(summary.date or ""),
-        "patient": {
-            "name": summary.patient.name,
-            "birth_date": summary.patient.birth_date,
-            "gender": summary.patient.gender,
-        },
+        "date": summary.date.iso if summary.date else "",
+        "patient": _patient_facts(summary.patient),
+        "patients": summary.patients,
         "author": summary.author_name,
         "items": len(summary.items),
         "not_understood": summary.not_understood,
-        "counts": summary.counts,
+        "counts": {kind: dict(counts) for kind, counts in summary.counts.items()},
     }
+
+
+def _patient_facts(patient: PatientFacts | None) -> dict[str, str] | None:
+    if patient is None:
+        return None
+    return {"name": patient.name, "birth_date": patient.birth_date, "gender": patient.gender}
 
 
 def _file_items(document: Document, summary: ClinicalSummary) -> None:
@@ -254,6 +256,8 @@ def _file_items(document: Document, summary: ClinicalSummary) -> None:
     hashed = hasher("entry")
     keyed: dict[str, Item] = {}
     for item in summary.items:
+        if not item.understood:
+            continue
         keyed.setdefault(hashed(f"{record.pk}:{item_key(item)}"), item)
     known = {
         entry.key: entry

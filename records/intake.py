@@ -14,8 +14,8 @@ from typing import Any
 
 from healthvault.store.blobs import store_blob
 from healthvault.store.models import HolderKey
-from records.clinical import archive, detect
-from records.clinical.errors import ClinicalError
+from records.clinical import archive, detect, reader
+from records.clinical.errors import ClinicalError, UnsupportedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ def _store_part(holder: HolderKey, filename: str, content_type: str, data: bytes
     digest = hashlib.sha256(data).hexdigest()
     documents: Sequence[StoredDocument] = ()
     code = ""
-    if detect.may_be_document(content_type, filename):
+    if data and detect.may_be_document(content_type, filename):
         found = detect.detect(data, content_type, filename)
         if found.kind:
-            documents = [StoredDocument(blob, found.kind, found.item_type, digest, filename, content_type)]
-        elif found.code != "not_clinical":
+            documents = [_describe(found, blob, digest, filename, content_type, data)]
+        elif found.code != UnsupportedDocument.code:
             code = found.code
     elif archive.may_be_archive(content_type, filename, data):
         documents, code = _documents_inside(holder, data)
@@ -126,6 +126,20 @@ def _documents_inside(holder: HolderKey, data: bytes) -> tuple[list[StoredDocume
             blob = str(store_blob(holder, member.data).pk)
             digest = hashlib.sha256(member.data).hexdigest()
             documents.append(
-                StoredDocument(blob, found.kind, found.item_type, digest, member.filename, member.content_type)
+                _describe(found, blob, digest, member.filename, member.content_type, member.data)
             )
     return documents, ""
+
+
+def _describe(
+    found: detect.Detected, blob: str, digest: str, filename: str, content_type: str, data: bytes
+) -> StoredDocument:
+    """A found document; whom it names is noted, since the claim shows that before anything is read."""
+    assert found.kind is not None
+    try:
+        patient = reader.read(data, content_type).patient
+    except ClinicalError:
+        patient = None
+    return StoredDocument(
+        blob, found.kind, found.item_type, digest, filename, content_type, patient.name if patient else ""
+    )
