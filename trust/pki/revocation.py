@@ -58,17 +58,17 @@ class Crl:
             raise MalformedCrl("not a revocation list") from error
 
     @classmethod
-    def load(cls, data: bytes) -> Crl:
-        """A list from DER or PEM bytes. Raises MalformedCrl."""
+    def load_all(cls, data: bytes) -> tuple[Crl, ...]:
+        """The lists in DER or PEM bytes; PEM may hold several. Raises MalformedCrl, also for none."""
         if not is_pem(data):
-            return cls(data)
+            return (cls(data),)
         try:
             blocks = [body for label, body in pem_blocks(data) if label == b"X509 CRL"]
         except PkiError as error:
             raise MalformedCrl(error.detail) from error
-        if len(blocks) != 1:
-            raise MalformedCrl(f"expected one revocation list, found {len(blocks)}")
-        return cls(blocks[0])
+        if not blocks:
+            raise MalformedCrl("no revocation list in it")
+        return tuple(cls(block) for block in blocks)
 
     def __repr__(self) -> str:
         return f"<Crl {self.sha256[:16]}>"
@@ -177,10 +177,10 @@ class Guarded:
 
 def load_crls(crls: Iterable[bytes | Crl]) -> tuple[Crl, ...]:
     """Each list as a Crl; one that cannot be read says nothing and is left out."""
-    found = []
+    found: list[Crl] = []
     for each in crls:
         try:
-            found.append(each if isinstance(each, Crl) else Crl.load(each))
+            found.extend((each,) if isinstance(each, Crl) else Crl.load_all(each))
         except MalformedCrl:
             continue
     return tuple(found)

@@ -81,7 +81,11 @@ def test_pem_is_read_and_garbage_says_nothing(authority: Authority) -> None:
     assert outcome(authority, to_pem(crl, "X509 CRL")) == "good"
     assert outcome(authority, b"garbage", b"", crl[:-5], b"-----BEGIN X509 CRL-----") == "unknown"
     assert outcome(authority, b"garbage", crl) == "good"
-    assert Crl.load(to_pem(crl, "X509 CRL")).sha256 == Crl(crl).sha256
+    both = to_pem(crl, "X509 CRL") + to_pem(authority.root_list, "X509 CRL")
+    assert [each.sha256 for each in Crl.load_all(both)] == [Crl(crl).sha256, Crl(authority.root_list).sha256]
+    for data in (b"-----BEGIN X509 CRL-----", to_pem(b"x", "X509 CRL"), to_pem(crl), crl + b"x"):
+        with pytest.raises(errors.MalformedCrl):
+            Crl.load_all(data)
 
 
 def forged(authority: Authority) -> dict[str, bytes]:
