@@ -162,3 +162,159 @@ def ccr(body: str, *, actors: str = "", prefix: str = "") -> bytes:
         f"<{p}Gender><{p}Text>Female</{p}Text></{p}Gender></{p}Person></{p}Actor>{actors}</{p}Actors>"
         f"</{p}ContinuityOfCareRecord>"
     ).encode()
+
+
+def act(coded: str, *, mood: str = "EVN", more: str = "", template: str = "") -> str:
+    """An act."""
+    identity = f'<templateId root="{T}{template}"/>' if template else ""
+    return f'<act classCode="ACT" moodCode="{mood}">{identity}{coded}<statusCode code="active"/>{more}</act>'
+
+
+def everything() -> bytes:
+    """A document with at least one statement of every kind, and every sort of "no"."""
+    smoker = observation(
+        code("72166-2", "Smoking status", LOINC), code("8517006", "Former smoker", tag="value", kind="CD")
+    )
+    author = (
+        '<author><time value="20240102101500-0700"/><assignedAuthor><id root="2.16.840.1.113883.4.6" '
+        'extension="1234567893"/><assignedPerson><name><given>Odile</given><family>Brandt</family></name>'
+        "</assignedPerson><representedOrganization><name>Larkfield Clinic</name></representedOrganization>"
+        "</assignedAuthor></author>"
+    )
+    gout = code("90560007", "Gout", tag="value", kind="CD")
+    relative = (
+        "<subject><relatedSubject classCode='PRS'>"
+        + code("MTH", "mother", "2.16.840.1.113883.5.111")
+        + '<subject><administrativeGenderCode code="F"/><birthTime value="1940"/>'
+        '<sdtc:deceasedInd value="true"/></subject></relatedSubject></subject>'
+    )
+    family = entry(
+        f'<organizer classCode="CLUSTER" moodCode="EVN"><statusCode code="completed"/>{relative}'
+        f"<component>{observation(code('64572001'), gout)}</component></organizer>"
+    )
+    vital = [
+        observation(code(loinc, system=LOINC), f'<value xsi:type="PQ" value="{value}" unit="{unit}"/>')
+        for loinc, value, unit in (("8480-6", "121", "mm[Hg]"), ("8310-5", "37.2", "Cel"))
+    ]
+    device = (
+        '<procedure classCode="PROC" moodCode="EVN">'
+        + code("1", "Implantation")
+        + '<statusCode code="completed"/>'
+        '<effectiveTime value="20160413"/><participant typeCode="DEV"><participantRole classCode="MANU">'
+        '<id root="2.16.840.1.113883.3.3719" extension="(01)00848486001048(10)Q7"/><playingDevice>'
+        + code("14106009", "Cardiac pacemaker")
+        + "</playingDevice><scopingEntity><desc>Pulse Works</desc></scopingEntity>"
+        "</participantRole></participant>"
+        "</procedure>"
+    )
+    policy = (
+        '<act classCode="ACT" moodCode="EVN"><code code="48768-6" codeSystem="2.16.840.1.113883.6.1"/>'
+        '<entryRelationship typeCode="COMP"><act classCode="ACT" moodCode="EVN">'
+        '<id root="1.2" extension="G-55"/>'
+        + code("HMO", "Health maintenance", "2.16.840.1.113883.5.4")
+        + '<statusCode code="completed"/><performer typeCode="PRF"><assignedEntity><code code="PAYOR"/>'
+        "<representedOrganization><name>Quince Mutual</name></representedOrganization></assignedEntity>"
+        "</performer>"
+        '<participant typeCode="COV"><time><low value="2023"/></time><participantRole><id root="1.3" '
+        'extension="M-9"/></participantRole></participant></act></entryRelationship></act>'
+    )
+    member = (
+        '<organizer classCode="CLUSTER" moodCode="EVN"><statusCode code="active"/><component>'
+        '<act classCode="PCPR" moodCode="EVN"><statusCode code="active"/><performer><functionCode code="PCP" '
+        'displayName="primary care"/><assignedEntity><assignedPerson><name>Dr Odile Brandt</name>'
+        "</assignedPerson></assignedEntity></performer></act></component></organizer>"
+    )
+    note = act(
+        '<code code="34109-9" codeSystem="2.16.840.1.113883.6.1"><translation code="11488-4" '
+        'codeSystem="2.16.840.1.113883.6.1" displayName="Consult note"/></code>'
+        "<text>Seen for a sore elbow.</text>",
+        template="22.4.202",
+        more='<effectiveTime value="20240102"/>' + author,
+    )
+    drug_code = code("314076", "Lisinopril 10 MG", RXNORM)
+    vaccine = code("140", "Influenza", "2.16.840.1.113883.12.292")
+    plan = [
+        entry(
+            f'<{name} classCode="X" moodCode="{mood}">{code("386373004", "Diet")}<statusCode code="active"/>'
+            f'<effectiveTime value="20250101"/></{name}>'
+        )
+        for name, mood in (("observation", "RQO"), ("encounter", "ARQ"), ("procedure", "INT"), ("act", "PRP"))
+    ]
+    appendectomy = (
+        f'<procedure classCode="PROC" moodCode="EVN">{code("80146002", "Appendectomy")}'
+        '<statusCode code="completed"/><effectiveTime value="2015"/></procedure>'
+    )
+    results = panel(
+        observation(code("2345-7", system=LOINC), '<value xsi:type="PQ" value="104" unit="mg/dL"/>'),
+        observation(code("1", "Culture", LOINC), '<value xsi:type="ST">None</value>'),
+        observation(
+            code("2", "Titer", LOINC),
+            '<value xsi:type="IVL_PQ"><low value="1" unit="g"/><high value="2" unit="g"/></value>',
+        ),
+    )
+    visit = (
+        '<encounter classCode="ENC" moodCode="EVN">'
+        + code("99222", "Hospital care", "2.16.840.1.113883.6.12")
+        + '<effectiveTime><low value="20230504101500"/></effectiveTime></encounter>'
+    )
+    weight = '<value xsi:type="PQ" value="70" unit="kg"/>'
+    concern = f'<entryRelationship typeCode="REFR">{observation(code("ASSERTION"), gout)}</entryRelationship>'
+
+    def answered(question: str, value: str, name: str, system: str = SNOMED) -> str:
+        return entry(
+            observation(code(question, "A question", system), code(value, name, tag="value", kind="CD"))
+        )
+
+    past = problem(gout, times='<low value="2001"/><high value="2003"/>', act_status="completed")
+    negated = 'negationInd="true"'
+    education = act(code("311401005", "Education") + "<text>Drink water.</text>", mood="INT")
+    contents: dict[str, list[str]] = {
+        "48765-2": [
+            allergy(code("7980", "Penicillin G", RXNORM)),
+            allergy(code("762952008", "Peanut"), attributes=negated),
+            allergy('<code nullFlavor="NA"/>', attributes=negated, value="416098002"),
+        ],
+        "11450-4": [
+            problem(gout, more=author),
+            problem(code("73211009", "Diabetes", tag="value", kind="CD"), attributes=negated),
+            problem(code("160245001", tag="value", kind="CD")),
+            entry("<Observation/>"),
+        ],
+        "11348-0": [past],
+        "10160-0": [
+            drug(drug_code, after='<doseQuantity value="1" unit="mg"/>'),
+            drug(drug_code, mood="INT"),
+            drug(code("410942007"), attributes=negated),
+        ],
+        "29549-3": [drug(drug_code, status="completed")],
+        "42346-7": [drug(drug_code)],
+        "10183-2": [drug(drug_code)],
+        "11369-6": [drug(vaccine, status="completed"), drug(vaccine, attributes=negated)],
+        "47519-4": [entry(appendectomy)],
+        "30954-2": [results],
+        "8716-3": [panel(*vital, name="85353-1")],
+        "46240-8": [entry(visit)],
+        "29762-2": [entry(smoker)],
+        "10157-6": [family],
+        "18776-5": [*plan, drug(drug_code, mood="INT")],
+        "51847-2": [plan[0]],
+        "61146-7": [entry(observation(code("29463-7", "Weight", LOINC), weight, status="active"))],
+        "75310-3": [entry(act(code("75310-3", "Health concern", LOINC), more=concern))],
+        "62387-6": [entry(act(code("61310001", "Nutrition education")))],
+        "11383-7": [entry(observation(code("29463-7", "Weight", LOINC), weight))],
+        "46264-8": [entry(device)],
+        "48768-6": [entry(policy)],
+        "42348-3": [answered("304251008", "304253006", "Do not resuscitate")],
+        "47420-5": [answered("54522-8", "66557003", "No disability", LOINC)],
+        "10190-7": [answered("373930000", "386807006", "Memory impairment")],
+        "61144-2": [answered("75305-3", "248324001", "Well nourished", LOINC)],
+        "85847-2": [entry(member)],
+        "34109-9": [entry(note)],
+        "69730-0": [entry(education)],
+        "46241-6": [problem(gout)],
+        "11535-2": [problem(gout)],
+        "10219-4": [problem(gout)],
+        "10218-6": [problem(gout)],
+    }
+    sections = [section(loinc, "".join(entries)) for loinc, entries in contents.items()]
+    return document(*sections, after=author)
