@@ -10,4 +10,4 @@ class HealthVaultConfig(AppConfig):
     def ready(self) -> None:
         # shared_task finds its app by this import; `__init__.py` stays empty so that the
         # vault can be imported without Django.
-        from healthvault import celery  # noqa: F401
+        from healthvault import account_events, celery  # noqa: F401

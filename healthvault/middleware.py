@@ -1,14 +1,19 @@
-"""Two rules for every answer of the portal."""
+"""Rules for every answer of the portal."""
 
 from collections.abc import Callable
 
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 
 Handler = Callable[[HttpRequest], HttpResponse]
 STARTED = "started_at"
+CONSOLES = ("/admin/", "/trust/")
+FOR_EVERYBODY = ("/trust/request/",)
 
 
 def private_responses(get_response: Handler) -> Handler:
@@ -34,6 +39,23 @@ def absolute_session_end(get_response: Handler) -> Handler:
             started = request.session.setdefault(STARTED, now)
             if now - started > settings.SESSION_ABSOLUTE_AGE:
                 logout(request)
+        return get_response(request)
+
+    return middleware
+
+
+def staff_second_step(get_response: Handler) -> Handler:
+    """Administrators reach the console of a production portal only with two-step sign-in set up."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if not settings.PRODUCTION or not request.path.startswith(CONSOLES):
+            return get_response(request)
+        if request.path.startswith(FOR_EVERYBODY):
+            return get_response(request)
+        user = request.user
+        if user.is_authenticated and user.is_staff and not is_mfa_enabled(user):
+            messages.warning(request, "Set up two-step sign-in first: administrators need it.")
+            return redirect("mfa_index")
         return get_response(request)
 
     return middleware

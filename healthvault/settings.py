@@ -148,6 +148,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "healthvault.middleware.staff_second_step",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
@@ -260,6 +261,20 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_SIGNUP_FORM_CLASS = "healthvault.account_forms.SignupExtra"
+ACCOUNT_FORMS = {
+    "login": "healthvault.sign_in_forms.SignInForm",
+    "signup": "healthvault.sign_in_forms.SignUpForm",
+    "add_email": "healthvault.sign_in_forms.AddEmailForm",
+    "change_email": "healthvault.sign_in_forms.ChangeEmailForm",
+    "change_password": "healthvault.sign_in_forms.ChangePasswordForm",
+    "set_password": "healthvault.sign_in_forms.SetPasswordForm",
+    "reset_password": "healthvault.sign_in_forms.ResetPasswordForm",
+    "reset_password_from_key": "healthvault.sign_in_forms.ResetPasswordKeyForm",
+    "reauthenticate": "healthvault.sign_in_forms.ReauthenticateForm",
+    "confirm_email_verification_code": "healthvault.sign_in_forms.ConfirmEmailForm",
+}
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ALLAUTH_USER_CODE_FORMAT = {"numeric": True, "length": 8}
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
 ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
@@ -267,6 +282,7 @@ ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_CHANGE_EMAIL = False
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_EMAIL_SUBJECT_PREFIX = EMAIL_SUBJECT_PREFIX
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PUBLIC_HTTPS else "http"
@@ -274,9 +290,17 @@ ALLAUTH_TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, most=5)
 MFA_ADAPTER = "healthvault.accounts.MfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_FORMS = {
+    "authenticate": "healthvault.sign_in_forms.SecondStepForm",
+    "reauthenticate": "healthvault.sign_in_forms.SecondStepAgainForm",
+    "activate_totp": "healthvault.sign_in_forms.ActivateAppForm",
+    "add_webauthn": "healthvault.sign_in_forms.AddPasskeyForm",
+    "edit_webauthn": "healthvault.sign_in_forms.EditPasskeyForm",
+}
 MFA_TOTP_ISSUER = "HealthVault Direct"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_HTTPS
-USERSESSIONS_TRACK_ACTIVITY = True
+# A session's last use can be told from its expiry; a second row a request would say the same.
+USERSESSIONS_TRACK_ACTIVITY = False
 
 SESSION_ENGINE = "healthvault.store.sessions"
 SESSION_COOKIE_AGE = int(timedelta(minutes=20).total_seconds())

@@ -1,0 +1,70 @@
+"""What follows from things that happen to accounts: the audit trail, mailbox proofs, ended sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account import signals as account
+from allauth.mfa import signals as mfa
+from django.contrib.auth.signals import user_logged_out, user_login_failed
+from django.dispatch import receiver
+
+from healthvault.audit import trail
+from records import proofs
+from records.models import MailboxProof
+
+
+@receiver(account.email_confirmed)
+def remember_mailbox(request: Any, email_address: Any, **kwargs: Any) -> None:
+    """A mail of allauth's reached the mailbox. (An address verified by a pickup link sends no signal.)"""
+    proofs.add(email_address.user, email_address.email)
+    trail.record("account.email_confirmed", actor=email_address.user, request=request)
+
+
+@receiver(account.email_removed)
+def forget_mailbox(request: Any, user: Any, email_address: Any, **kwargs: Any) -> None:
+    """What waits for a mailbox is not shown to an account that gave the mailbox up."""
+    MailboxProof.objects.filter(account=user, email_hash=proofs.mailbox_hash(email_address.email)).delete()
+    trail.record("account.email_removed", actor=user, request=request)
+
+
+@receiver(account.user_signed_up)
+def signed_up(request: Any, user: Any, **kwargs: Any) -> None:
+    trail.record("account.signed_up", actor=user, request=request)
+
+
+@receiver(account.user_logged_in)
+def signed_in(request: Any, user: Any, **kwargs: Any) -> None:
+    trail.record("account.signed_in", actor=user, request=request)
+
+
+@receiver(user_logged_out)
+def signed_out(request: Any, user: Any, **kwargs: Any) -> None:
+    if user is not None:
+        trail.record("account.signed_out", actor=user, request=request)
+
+
+@receiver(user_login_failed)
+def sign_in_failed(request: Any = None, **kwargs: Any) -> None:
+    """Not whose: what was typed as an address may be anything, a password too."""
+    trail.record("account.sign_in", outcome="refused", request=request)
+
+
+@receiver([account.password_changed, account.password_set, account.password_reset])
+def password_changed(request: Any, user: Any, **kwargs: Any) -> None:
+    """Other sessions end by themselves: they carry a hash of the old password."""
+    trail.record("account.password_changed", actor=user, request=request)
+
+
+@receiver([account.email_added, account.email_changed])
+def email_changed(request: Any, user: Any, **kwargs: Any) -> None:
+    trail.record("account.email_changed", actor=user, request=request)
+
+
+@receiver([mfa.authenticator_added, mfa.authenticator_removed, mfa.authenticator_reset])
+def second_step_changed(request: Any, user: Any, **kwargs: Any) -> None:
+    """Whoever signed in without the new second step, or with the old one, has to do it again."""
+    from allauth.usersessions.internal.flows.sessions import end_other_sessions
+
+    trail.record("account.second_step_changed", actor=user, request=request)
+    end_other_sessions(request, user)
