@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from string import ascii_lowercase, ascii_uppercase
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from trust.pki.policy import Policy, TrustContext
 from trust.versions import ANCHORS, CRLS
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 Direction = Literal["incoming", "outgoing", "notification"]
 
 
@@ -52,12 +54,17 @@ class NoIdentity(Exception):
     code = "no_identity"
 
 
-# --- our domains --------------------------------------------------------------------------------------------
+# --- our domains ----------------------------------------------------------------------------------------
+
+
+def lower(name: str) -> str:
+    """Lower case for ASCII letters only: other scripts hold look-alikes that would become ASCII."""
+    return name.translate(_LOWER)
 
 
 def domain_of(address: str) -> str:
     """The domain of an address, lower case, without a final dot; a bare domain is its own."""
-    return address.rpartition("@")[2].lower().rstrip(".")
+    return lower(address.rpartition("@")[2]).rstrip(".")
 
 
 def is_hosted(domain: str) -> bool:
@@ -86,7 +93,7 @@ def ensure_domain(name: str) -> Domain:
     return row
 
 
-# --- organisations ------------------------------------------------------------------------------------------
+# --- organisations --------------------------------------------------------------------------------------
 
 
 def organization_for(anchor_or_address: str) -> Organization | None:
@@ -128,7 +135,7 @@ def mark_used(anchor_sha256: str) -> None:
     Anchor.objects.filter(unseen, sha256=anchor_sha256).touch(last_used=now)
 
 
-# --- one address --------------------------------------------------------------------------------------------
+# --- one address ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,7 @@ def _policy(domain: Domain) -> Policy:
 
 def _certificate_names(address: str) -> list[str]:
     """The names a certificate for `address` may have, the best one first; a `+tag` is no part of them."""
-    local, _, domain = address.lower().rpartition("@")
+    local, _, domain = lower(address).rpartition("@")
     mailbox = f"{local}@{domain_of(domain)}"
     plain = f"{local.partition('+')[0]}@{domain_of(domain)}"
     return list(dict.fromkeys([mailbox, plain, domain_of(domain)]))
@@ -237,7 +244,7 @@ def _chain(row: Identity) -> tuple[x509.Certificate, ...]:
     return tuple(x509.load_pem_x509_certificates(row.chain.encode())) if row.chain else ()
 
 
-# --- sets of rows, kept as long as their token stands -------------------------------------------------------
+# --- sets of rows, kept as long as their token stands ---------------------------------------------------
 
 
 @dataclass(frozen=True)

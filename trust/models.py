@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from healthvault.store.fields import SealedField
 from healthvault.store.models import new_id
-from trust.pki.certs import is_host_name
+from trust.pki.certs import Certificate, is_host_name
 from trust.versions import ANCHORS, CRLS, SetVersion, Versioned
 
 __all__ = [
@@ -190,6 +190,22 @@ class CertificateRow(models.Model):
 
     class Meta:
         abstract = True
+
+    @staticmethod
+    def fields_of(certificate: Certificate) -> dict[str, Any]:
+        """The values of these columns. Raises the errors of `trust.pki.certs`."""
+        return {
+            "sha256": certificate.sha256,
+            "der": certificate.der,
+            "subject": certificate.subject[:1000],
+            "not_before": certificate.not_before,
+            "not_after": certificate.not_after,
+        }
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate itself, to read."""
+        return Certificate(bytes(self.der))
 
     def is_current(self, at: datetime) -> bool:
         """Whether `at` lies in its validity, both ends included (RFC 5280 section 4.1.2.5)."""

@@ -1,0 +1,140 @@
+"""The raw tables of trust. Certificates are read-only and keys are never shown; every change is audited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import models, transaction
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from healthvault.audit import trail
+from trust.models import Anchor, Bundle, BundleUse, Crl, Domain, Identity, Organization
+
+
+class Audited(admin.ModelAdmin):
+    """Writes a line of the audit trail with each change, in its transaction."""
+
+    def save_model(self, request: HttpRequest, obj: models.Model, form: ModelForm, change: bool) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            # Names of fields only: what they hold may be longer than the trail takes.
+            names = ",".join(form.changed_data)[:100]
+            self._record(request, obj, "changed" if change else "added", fields=names or None)
+
+    def delete_model(self, request: HttpRequest, obj: models.Model) -> None:
+        with transaction.atomic():
+            self._record(request, obj, "deleted")
+            super().delete_model(request, obj)
+
+    def _record(self, request: HttpRequest, obj: models.Model, change: str, **ids: Any) -> None:
+        trail.record(f"trust.{obj._meta.model_name}_{change}", subject=obj, request=request, **ids)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        # Deleting many at once would pass by the trail.
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+
+class ReadOnly(admin.ModelAdmin):
+    """To look at only."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Organization)
+class OrganizationAdmin(Audited):
+    list_display = ("name", "public_name", "is_active", "created")
+    list_filter = ("is_active",)
+    search_fields = ("name", "public_name")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Domain)
+class DomainAdmin(Audited):
+    list_display = ("name", "revocation", "require_wrapped", "key_transport")
+    readonly_fields = ("name",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Anchor)
+class AnchorAdmin(Audited):
+    """Anchors come by import; here they are paused, revoked, or given other flags."""
+
+    list_display = (
+        "subject",
+        "organization",
+        "domain",
+        "bundle",
+        "incoming",
+        "outgoing",
+        "state",
+        "not_after",
+    )
+    list_filter = ("state", "source", "incoming", "outgoing")
+    list_select_related = ("organization", "domain", "bundle")
+    search_fields = ("subject", "sha256", "organization__name")
+    fields = (
+        "subject", "sha256", "not_before", "not_after", "source", "domain", "bundle",
+        "organization", "incoming", "outgoing", "state", "reason", "last_used", "created",
+    )  # fmt: skip
+    readonly_fields = (
+        "subject", "sha256", "not_before", "not_after", "source", "domain", "bundle", "last_used", "created",
+    )  # fmt: skip
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Bundle)
+class BundleAdmin(Audited):
+    list_display = ("name", "label", "is_active", "last_success", "last_error")
+    list_filter = ("label", "is_active")
+    readonly_fields = ("last_attempt", "last_error", "last_error_detail", "last_success", "checksum")
+    exclude = ("signer_der",)
+
+
+@admin.register(BundleUse)
+class BundleUseAdmin(Audited):
+    list_display = ("bundle", "domain", "incoming", "outgoing")
+    list_select_related = ("bundle", "domain")
+
+
+@admin.register(Identity)
+class IdentityAdmin(ReadOnly):
+    list_display = ("name", "kind", "use", "state", "not_after", "revoked", "sha256")
+    list_filter = ("kind", "use", "state")
+    search_fields = ("name", "sha256", "serial")
+    fields = (
+        "name", "kind", "use", "state", "subject", "sha256", "serial", "not_before", "not_after",
+        "issuer", "revoked", "revocation_reason", "retired", "created",
+    )  # fmt: skip
+
+
+@admin.register(Crl)
+class CrlAdmin(ReadOnly):
+    list_display = ("__str__", "number", "this_update", "next_update", "fetched", "last_error")
+    list_select_related = ("identity",)
+    fields = (
+        "identity", "url", "sha256", "number", "this_update", "next_update", "fetched",
+        "last_attempt", "last_error",
+    )  # fmt: skip
