@@ -113,7 +113,7 @@ class MailSession(SMTP):
         self.loop.call_later(self._limits.linger_s, self.abort)
 
     def _set_post_data_state(self) -> None:
-        super()._set_post_data_state()
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]
         self._mail_from, self._rcpt_tos = None, []
 
     # --- conversation ----------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ class MailSession(SMTP):
         if not name.strip() or len(name) > 255:
             raise BadCommand(501, "5.5.4 Say your own name")
         assert self.session is not None
-        self._set_rset_state()
+        self._set_post_data_state()
         self.session.host_name = name
         self.session.extended_smtp = extended
 
@@ -331,7 +331,7 @@ class MailSession(SMTP):
     async def _rset(self, argument: str) -> Reply:
         if argument:
             raise BadCommand(501, "5.5.4 RSET has no argument")
-        self._set_rset_state()
+        self._set_post_data_state()
         return OK
 
     async def _noop(self, argument: str) -> Reply:
