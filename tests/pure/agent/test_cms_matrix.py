@@ -122,8 +122,8 @@ def encrypt_options(said: dict[str, str]) -> list[str]:
 def test_what_openssl_makes_we_read(case, people, openssl):
     said = dict(zip(NAMES, case, strict=True))
     stream = ["-stream"] if said["encoding"] == "stream" else []
-    # OpenSSL 3.0 cannot stream a signature of PSS: it writes the parameters too late.
-    sign_stream = [] if said["scheme"] == "rsa-pss" else stream
+    # OpenSSL 3.0 writes the parameters of PSS too late to stream it, and streams content that is detached.
+    sign_stream = [] if said["scheme"] == "rsa-pss" or said["form"] == "detached" else stream
     form = ["-nodetach"] if said["form"] == "opaque" else []
     signature = openssl.sign(CONTENT, [people[said["signer"]]], *sign_options(said), *form, *sign_stream)
     envelope = openssl.encrypt(signature, [people[said["recipient"]]], *stream, *encrypt_options(said))
@@ -134,7 +134,7 @@ def test_what_openssl_makes_we_read(case, people, openssl):
     assert opened.content == signature
     assert (opened.cipher, opened.key_transport) == (said["cipher"], said["transport"])
 
-    if said["encoding"] == "pieces":
+    if said["encoding"] != "der" and not sign_stream:
         signature = cms_peers.stream_signature(signature)
     signed = cms.read_signed(signature)
     assert signed.econtent == (CONTENT if said["form"] == "opaque" else None)
