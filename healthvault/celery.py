@@ -38,6 +38,8 @@ app.conf.update(
             "schedule": settings.SWEEP_SECONDS,
         },
         "expire-parcels": {"task": "directmsg.tasks.expire_parcels", "schedule": 600},
+        "sweep-blobs": {"task": "healthvault.store.tasks.sweep_blobs", "schedule": 86_400},
+        "log-audit-heads": {"task": "healthvault.audit.tasks.log_heads", "schedule": 600},
     },
 )
 app.autodiscover_tasks()

@@ -27,6 +27,8 @@ PRODUCTION = ENVIRONMENT == "production"
 DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var"))).resolve()
 CELERY_BROKER_URL = env.url("CELERY_BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
 EMBEDDED = not CELERY_BROKER_URL
+#: Set by `manage.py demo` for its own process: the page that shows everybody's mails is served.
+DEMO = bool(env.text("HEALTHVAULT_DEMO_DIRECTORY")) and ENVIRONMENT == "demo"
 
 WEB_LISTEN = env.host_port("WEB_LISTEN", "127.0.0.1:8000")
 SMTP_LISTEN = env.host_port("SMTP_LISTEN", "127.0.0.1:2525")
