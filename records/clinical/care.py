@@ -29,7 +29,7 @@ from records.clinical.drugs import product_of
 from records.clinical.measures import read_observation, read_values
 from records.clinical.names import first_name, shortened
 from records.clinical.negation import Standing, standing
-from records.clinical.statements import SUBSTANCE, SUPPLY, Found, is_qualifier
+from records.clinical.statements import SUBSTANCE, SUPPLY, Found, is_qualifier, related
 from records.clinical.types import Coded, Detail, Item, Party, Period
 from records.clinical.xml import Element
 
@@ -147,9 +147,14 @@ def read_plan(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
     else:
         subject = cda.coded(first(groups, "code"))
         value, unit, _ = read_values(cda, groups, detail)
-    subject = named_by_text(cda, groups, subject)
+    subject = _of_wrapper(cda, element, groups, named_by_text(cda, groups, subject))
     if not subject.name and value:
         subject = Coded(subject.codes, value, subject.text)
+    if "effectiveTime" not in groups and "code" not in groups:
+        # A bare request around the statement of what is requested.
+        inner = next(related(element, element.tag.rpartition("}")[2]), None)
+        if inner is not None:
+            groups["effectiveTime"] = list(children(inner, "effectiveTime"))
     return _item(cda, element, groups, kind, section, subject, detail, value=value, unit=unit)
 
 
@@ -215,9 +220,7 @@ def read_act(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
     if element.tag in {SUBSTANCE, SUPPLY}:
         return read_plan(cda, found, kind, section)
     detail = Detail(act_class=element.tag.rpartition("}")[2])
-    code = named_by_text(cda, groups, cda.coded(first(groups, "code")))
-    if not code:
-        code = _nested(cda, element)
+    code = _of_wrapper(cda, element, groups, named_by_text(cda, groups, cda.coded(first(groups, "code"))))
     value, unit, _ = read_values(cda, groups, detail)
     return _item(cda, element, groups, kind, section, code, detail, value=value, unit=unit)
 
@@ -402,6 +405,17 @@ def read_note(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
         text=code.text,
         detail=detail,
     )
+
+
+def _of_wrapper(cda: Cda, element: Element, groups: Children, code: Coded) -> Coded:
+    """What a statement is about: its code, or what it holds or says where the code is only a wrapper's."""
+    if code and not code.has(*_WRAPPERS):
+        return code
+    inner = _nested(cda, element)
+    if inner:
+        return inner
+    words = first_name([shortened(cda.text(first(groups, "text")))])
+    return Coded(code.codes, words, code.text) if words else code
 
 
 def _nested(cda: Cda, element: Element) -> Coded:

@@ -138,7 +138,10 @@ class Cda:
             for element in cast(list[Element], _elements_with_id(self.root)):
                 self._ids.setdefault(element.get("ID", ""), element)
         target = self._ids.get(value.removeprefix("#"))
-        return text_under(target) if target is not None else ""
+        if target is not None:
+            return text_under(target)
+        # Some senders put the words themselves where the pointer to them belongs.
+        return " ".join(value.split()) if " " in value and not value.startswith("#") else ""
 
     def text(self, element: Element | None) -> str:
         """The text of an ED element: its own, else what its reference points at."""

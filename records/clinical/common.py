@@ -4,7 +4,7 @@ from functools import partial
 
 from records.clinical.cda import Cda, Children, child, descend, first, text_under
 from records.clinical.names import first_name
-from records.clinical.statements import related
+from records.clinical.statements import is_qualifier, related
 from records.clinical.types import Coded, Detail, Item, Period
 from records.clinical.xml import Element
 
@@ -79,6 +79,8 @@ def reasons(cda: Cda, element: Element) -> tuple[Coded, ...]:
     """Indications and reasons: ``entryRelationship[RSON]/observation``, its value or else its code."""
     found = []
     for observation in related(element, "observation", "RSON"):
+        if is_qualifier(observation):
+            continue
         reason = cda.coded(child(observation, "value"), partial(_text_of, cda, observation))
         if not reason:
             reason = cda.coded(child(observation, "code"))

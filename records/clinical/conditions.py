@@ -26,9 +26,11 @@ _CLINICAL_STATUS = {
     "246455001": "recurrence",
     "263855007": "relapse",
     "277022003": "remission",
-    "7087005": "intermittent",
-    "90734009": "chronic",
+    # C32 says how a problem is active.
+    "7087005": "active",
+    "90734009": "active",
     "15240007": "active",
+    "255227004": "recurrence",
     "415684004": "suspected",
     "410516002": "ruled out",
     "392521001": "history",
@@ -237,14 +239,16 @@ def read_problem(cda: Cda, found: Found, kind: str, section: str) -> Item | None
     name = condition.name
     if judged is Standing.NONE_KNOWN:
         name = name_of_none(kind, condition, text)
+    status = _status(cda, element, found.holder, detail)
     return Item(
         kind=kind,
         codes=condition.codes,
         name=name,
         start=span.low,
         end=span.high,
-        status=_status(cda, element, found.holder, detail),
-        negated=judged is Standing.NEGATED,
+        status=status,
+        # "Ruled out" (known absent) denies the condition as plainly as negationInd does.
+        negated=judged is Standing.NEGATED or status == "ruled out",
         none_known=judged is Standing.NONE_KNOWN,
         section=section,
         path=cda.path(element),

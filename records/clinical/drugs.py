@@ -176,7 +176,7 @@ def _drug(cda: Cda, product: Element | None, detail: Detail) -> Coded:
     if maker is not None and (text := text_under(maker)):
         detail["maker"] = text
     if name_text and name_text != drug.name:
-        detail["brand"] = name_text
+        detail["product_name"] = name_text
     return drug
 
 

@@ -54,9 +54,13 @@ def read_result(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
     detail = Detail()
     shown, unit, null_flavor = read_values(cda, groups, detail)
     status = status_code(element)
+    parts = _parts(cda, element) if shown is None and "entryRelationship" in groups else ()
+    if parts:
+        # Systolic and diastolic hung on one observation that has no value of its own.
+        detail["parts"] = parts
     if shown is None and not test:
         return None
-    if shown is None and kind == "vital_signs" and null_flavor and status in {"", "completed"}:
+    if shown is None and not parts and kind == "vital_signs" and null_flavor and status in {"", "completed"}:
         # An empty line of a vital-sign form, not a measurement that is on its way.
         return None
     span = period(first(groups, "effectiveTime"))
@@ -69,7 +73,7 @@ def read_result(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
             detail["panel"] = panel
         detail["panel_path"] = cda.path(found.holder)
         detail["panel_status"] = status_code(found.holder)
-    if shown is None and status not in {"completed", ""}:
+    if shown is None and not parts and status not in {"completed", ""}:
         detail["pending"] = True
     if shown is not None and kind == "vital_signs" and _is_zero(shown) and test.has(*_NEVER_ZERO):
         detail["not_measured"] = True

@@ -9,7 +9,7 @@ from records.clinical.types import Coding
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 # Fill-ins of record systems in a place where a name belongs.
 _NO_NAME = re.compile(
-    r"null|undefined|n/?a|not? (available|applicable)|none recorded|coded .* name not available|"
+    r"null|undefined|unk|nan|n/?a|not? (available|applicable)|none recorded|coded .* name not available|"
     r"(no )?name not available|\(?no name\)?|unknown display( name)?",
     re.IGNORECASE,
 )
@@ -64,6 +64,12 @@ LOINC_NAMES = {
     "8664-5": "Years of cigarette smoking",
     "88031-0": "Smokeless tobacco status",
     "81228-9": "Tobacco product",
+    # Directives and status
+    "75278-2": "Advance directive status",
+    "45473-6": "Living will",
+    "54522-8": "Functional status",
+    "75276-6": "Functional status assessment",
+    "75305-3": "Nutrition status",
     # Chemistry
     "2345-7": "Glucose",
     "2339-0": "Glucose in blood",

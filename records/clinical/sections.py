@@ -4,6 +4,7 @@ Sections are matched by LOINC code first and by template second: templates are m
 than codes. A section that is not in the table is shown with its text like every other, and gives no items.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ Reader = Callable[[Cda, Found, str, str], Item | None]
 
 _T = "2.16.840.1.113883.10.20."
 _H = "2.16.840.1.113883.3.88.11."
-_LOINC_OID = "2.16.840.1.113883.6.1"
+_LOINC_CODE = re.compile(r"\d{1,7}-\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ SECTION_KINDS = (
         care.read_concern,
     ),
     SectionKind("interventions", ("62387-6",), _t("21.2.3"), _ACTS, care.read_act),
-    SectionKind("outcomes", ("11383-7",), _t("22.2.61"), _ACTS, care.read_goal),
+    SectionKind("outcomes", ("11383-7",), _t("22.2.61"), find.of_class(OBSERVATION), care.read_goal),
     SectionKind(
         "medical_equipment",
         ("46264-8",),
@@ -281,12 +282,12 @@ def section_code(section: Element) -> str:
     if code is None:
         return ""
     own = code.get("code", "").strip()
-    system = code.get("codeSystem", _LOINC_OID).strip()
-    if own and system in {_LOINC_OID, ""}:
+    if _LOINC_CODE.fullmatch(own):
         return own
     for translation in children(code, "translation"):
-        if translation.get("codeSystem") == _LOINC_OID and translation.get("code"):
-            return translation.get("code", "").strip()
+        translated = translation.get("code", "").strip()
+        if _LOINC_CODE.fullmatch(translated):
+            return translated
     return own
 
 

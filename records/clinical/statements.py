@@ -30,12 +30,12 @@ _INSTRUCTION_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.20", "2.16.840
 _ENCOUNTER_DIAGNOSIS_TEMPLATE = "2.16.840.1.113883.10.20.22.4.80"
 
 # Observations that qualify the one they hang on: status, severity, criticality, age at onset, priority,
-# comment, verification, health status.
+# comment, verification, health status, episode.
 _QUALIFIER_CODES = frozenset(
     {"33999-4", "SEV", "82606-5", "445518008", "225773000", "48767-8", "11323-3", "408729009"}
 )
 # Security labels of one entry (HL7 Data Segmentation for Privacy).
-_LABEL_CODES = frozenset({"SECCONOBS", "SECCLASSOBS", "SECCATOBS", "SECINTOBS"})
+_LABEL_CODES = frozenset({"SECCONOBS", "SECCLASSOBS", "SECCATOBS", "SECINTOBS", "DOCCLIN"})
 _QUALIFIER_TEMPLATES = frozenset(
     {
         "2.16.840.1.113883.10.20.22.4.5",
@@ -47,6 +47,7 @@ _QUALIFIER_TEMPLATES = frozenset(
         "2.16.840.1.113883.10.20.22.4.145",
         "2.16.840.1.113883.10.20.1.38",
         "2.16.840.1.113883.10.20.1.39",
+        "2.16.840.1.113883.10.20.1.41",
         "2.16.840.1.113883.10.20.1.50",
         "2.16.840.1.113883.10.20.1.51",
         "2.16.840.1.113883.10.20.1.55",
@@ -198,7 +199,7 @@ def _measurements(parent: Element, holder: Element | None, depth: int) -> Iterat
 
 
 def is_label(statement: Element) -> bool:
-    """A security label of the entry it stands in."""
+    """A security label of the entry it stands in, or a pointer to another document."""
     code = child(statement, "code")
     return code is not None and code.get("code") in _LABEL_CODES
 

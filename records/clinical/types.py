@@ -235,6 +235,7 @@ class Detail(TypedDict, total=False):
     instructions: str
     lot: str
     maker: str
+    product_name: str
     brand: str
     strength: str
     dose_number: str
