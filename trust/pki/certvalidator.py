@@ -6,16 +6,17 @@ start from "any policy". Neither reader is believed alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from asn1crypto import algos, keys
 from asn1crypto import x509 as asn1
-from pyhanko_certvalidator.authority import CertTrustAnchor
+from pyhanko_certvalidator.authority import Authority, CertTrustAnchor, TrustAnchor
 from pyhanko_certvalidator.context import ValidationContext
 from pyhanko_certvalidator.errors import PathValidationError
+from pyhanko_certvalidator.ltv.poe import POEManager
 from pyhanko_certvalidator.name_trees import (
     default_excluded_subtrees,
     default_permitted_subtrees,
@@ -25,10 +26,13 @@ from pyhanko_certvalidator.path import ValidationPath
 from pyhanko_certvalidator.policy_decl import (
     AcceptAllAlgorithms,
     CertRevTrustPolicy,
+    NonRevokedStatusAssertion,
     PKIXValidationParams,
     RevocationCheckingPolicy,
     RevocationCheckingRule,
 )
+from pyhanko_certvalidator.registry import CertificateRegistry, TrustManager
+from pyhanko_certvalidator.revinfo.manager import RevinfoManager
 from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 from pyhanko_certvalidator.validate import async_validate_path
 
@@ -73,6 +77,16 @@ class _OverReceivedBytes(DefaultSignatureValidator):
         super().validate_signature(signature, received, public_key_info, signature_algorithm, *rest, **named)
 
 
+class _Nobody(TrustManager):
+    """No anchors: with none given at all the library would read the system's store."""
+
+    def as_trust_anchor(self, authority: Authority) -> None:
+        return None
+
+    def find_potential_issuers(self, cert: asn1.Certificate) -> Iterator[TrustAnchor]:
+        return iter(())
+
+
 def check_path(path: Sequence[Certificate], at: datetime, policy: Policy) -> Verdict:
     """Re-read `path`, leaf first and anchor last, at `at`, by RFC 5280 section 6.1.
 
@@ -80,16 +94,8 @@ def check_path(path: Sequence[Certificate], at: datetime, policy: Policy) -> Ver
     """
     try:
         anchor, *between, leaf = [asn1.Certificate.load(each.der, strict=True) for each in reversed(path)]
-        context = ValidationContext(
-            trust_roots=[anchor],
-            moment=at,
-            revinfo_policy=_NO_REVOCATION,
-            time_tolerance=_EXACT,
-            algorithm_usage_policy=AcceptAllAlgorithms(),
-            signature_validator=_OverReceivedBytes(path),
-        )
         validation = async_validate_path(
-            context,
+            _context(path, leaf, at),
             ValidationPath(CertTrustAnchor(anchor), between, leaf),
             parameters=_parameters(anchor, policy),
         )
@@ -99,6 +105,22 @@ def check_path(path: Sequence[Certificate], at: datetime, policy: Policy) -> Ver
     except (ValueError, TypeError, NotImplementedError, KeyError, RecursionError, LookupError) as error:
         return Verdict("other", f"unreadable path: {error}")
     return Verdict(None)
+
+
+def _context(path: Sequence[Certificate], leaf: asn1.Certificate, at: datetime) -> ValidationContext:
+    """A context of this one verdict. It trusts nobody: the path brings its anchor."""
+    registry = CertificateRegistry()
+    judged_elsewhere = NonRevokedStatusAssertion(cert_sha256=leaf.sha256, at=at)
+    return ValidationContext(
+        trust_manager=_Nobody(),
+        certificate_registry=registry,
+        revinfo_manager=RevinfoManager(registry, POEManager(), (), (), [judged_elsewhere]),
+        revinfo_policy=_NO_REVOCATION,
+        moment=at,
+        time_tolerance=_EXACT,
+        algorithm_usage_policy=AcceptAllAlgorithms(),
+        signature_validator=_OverReceivedBytes(path),
+    )
 
 
 def _run(coroutine: Any) -> None:
