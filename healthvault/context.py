@@ -47,7 +47,7 @@ class Portal:
     @cached_property
     def demo_mail_url(self) -> str:
         """Where a demonstration shows the mails it sends; empty elsewhere."""
-        return _served(DEMO_MAIL) if settings.ENVIRONMENT == "demo" else ""
+        return DEMO_MAIL if settings.DEMO else ""
 
     @cached_property
     def trust_request_url(self) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import forms as account
+from allauth.core import context
 from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp import forms as totp
 from allauth.mfa.webauthn import forms as webauthn
 from django import forms
+
+from directmsg.pickup import session_contact
 
 LABELS = {
     "login": "E-mail address",
@@ -49,11 +52,12 @@ class SignInForm(PlainWords, account.LoginForm):
 
 
 class SignUpForm(account.SignupForm):
-    """Ours comes first in the order of fields; `PlainWords` must not relabel the person's name."""
+    """Sign-up; whoever comes by a pickup link finds that address filled in."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].label = LABELS["email"]
+        self.fields["email"].initial = session_contact(context.request)
         self.fields["email"].help_text = "We send a code to it, to make sure that it is yours."
         self.fields["password1"].help_text = HELP_TO_CHOOSE
         for field in self.fields.values():

@@ -7,6 +7,7 @@ from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView
 
 from . import metrics, views
+from .demo.mailbox import mailbox
 
 # One way to sign in, with its limits and its second step.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -18,7 +19,9 @@ handler500 = "healthvault.views.server_error"
 urlpatterns = [
     path("", views.start, name="start"),
     path("accounts/", views.account, name="account"),
-    path("accounts/logout/", views.sign_out),  # before allauth's, whose name it answers to
+    # These two answer under allauth's names, before allauth does.
+    path("accounts/logout/", views.sign_out),
+    path("accounts/sessions/", views.sessions),
     path("accounts/", include("allauth.urls")),
     path("", include("allauth.idp.urls")),
     path("", include("records.urls")),
@@ -28,6 +31,7 @@ urlpatterns = [
     path("api/v1/docs/", views.api_docs, name="api_docs"),
     path("api/v1/", include("directmsg.api_urls")),
     path("admin/", admin.site.urls),
+    path("demo/mail/", mailbox, name="demo_mail"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),

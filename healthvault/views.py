@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
+from datetime import timedelta
 from typing import Any
 
 from allauth.account.views import LogoutView
+from allauth.mfa.utils import is_mfa_enabled
+from allauth.usersessions.views import ListUserSessionsView
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -48,7 +51,7 @@ def account(request: HttpRequest) -> HttpResponse:
         person.save(update_fields=["name"])
         messages.success(request, "Your name is saved.")
         return redirect("account")
-    return render(request, "account/index.html", {"form": form})
+    return render(request, "account/index.html", {"form": form, "two_step": is_mfa_enabled(person)})
 
 
 class SignOutView(LogoutView):
@@ -61,7 +64,22 @@ class SignOutView(LogoutView):
         return response
 
 
+class SessionsView(ListUserSessionsView):
+    """allauth's list of sessions, with the time each was last used."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        keys = [session.session_key for session in context["sessions"]]
+        ends = dict(Session.objects.filter(pk__in=keys).values_list("pk", "expire_date"))
+        for session in context["sessions"]:
+            # Every request pushes the end of the session to its idle limit from then.
+            end = ends.get(session.session_key)
+            session.last_used = end and end - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        return context
+
+
 sign_out = SignOutView.as_view()
+sessions = SessionsView.as_view()
 
 
 # --- errors -----------------------------------------------------------------------------------------------
