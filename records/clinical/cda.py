@@ -4,7 +4,7 @@
 element each and never raise on bad content.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from lxml import etree
@@ -29,6 +29,8 @@ _INLINE = frozenset({V3 + name for name in ("content", "sub", "sup", "linkHtml",
 _elements_with_id = etree.XPath("//*[@ID]")
 
 TEMPLATE_ID = V3 + "templateId"
+_TRANSLATION = V3 + "translation"
+_ORIGINAL_TEXT = V3 + "originalText"
 ENTRY_RELATIONSHIP = V3 + "entryRelationship"
 OBSERVATION = V3 + "observation"
 
@@ -188,16 +190,20 @@ class Cda:
         """
         if element is None:
             return _named((), "", "", fallbacks)
-        found = _codings(element)
+        own = _coding(element)
+        found = (own,) if own is not None else ()
+        displays = [element.get("displayName", "")]
         original = ""
-        source = child(element, "originalText")
-        if source is not None:
-            original = self.text(source)
-        displays = (
-            element.get("displayName", ""),
-            *(translation.get("displayName", "") for translation in element.iterchildren(V3 + "translation")),
-            names.shortened(original),
-        )
+        for part in element:
+            tag = part.tag
+            if tag == _TRANSLATION:
+                displays.append(part.get("displayName", ""))
+                other = _coding(part)
+                if other is not None and not _is_among(other, found):
+                    found = (*found, other)
+            elif tag == _ORIGINAL_TEXT and not original:
+                original = self.text(part)
+        displays.append(names.shortened(original))
         return _named(found, original, element.get("nullFlavor", ""), fallbacks, displays)
 
     def quantity(self, element: Element | None) -> Quantity | None:
@@ -408,18 +414,8 @@ def _unit_in_words(translation: Element) -> str:
     return unit or (text_under(original) if original is not None else "")
 
 
-def _codings(element: Element) -> tuple[Coding, ...]:
-    found = []
-    coding = _coding(element)
-    if coding is not None:
-        found.append(coding)
-    for translation in element.iterchildren(V3 + "translation"):
-        coding = _coding(translation)
-        if coding is not None and not any(
-            coding.code == known.code and coding.system == known.system for known in found
-        ):
-            found.append(coding)
-    return tuple(found)
+def _is_among(coding: Coding, found: tuple[Coding, ...]) -> bool:
+    return any(coding.code == known.code and coding.system == known.system for known in found)
 
 
 def _coding(element: Element) -> Coding | None:
@@ -435,7 +431,7 @@ def _named(
     original: str,
     null_flavor: str,
     fallbacks: tuple[Callable[[], str], ...],
-    displays: tuple[str, ...] = (),
+    displays: Sequence[str] = (),
 ) -> Coded:
     name = names.first_name(names.squeezed(text) for text in displays)
     if not name:

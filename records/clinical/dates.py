@@ -6,6 +6,7 @@ that is beyond doubt in CCR free text (``M/D/YYYY``). Nothing here raises: the l
 
 import re
 from calendar import monthrange
+from datetime import datetime
 
 from records.clinical.types import PartialDate
 
@@ -19,6 +20,8 @@ _AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
 # Years before this are fill values ("00010101", "17530101"), not dates of living people.
 _FIRST_YEAR = 1800
 _LAST_YEAR = 2300
+_WHOLE_LENGTHS = frozenset({8, 12, 14})
+_FIELDS = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
 
 
 def parse_hl7(text: str | None) -> PartialDate | None:
@@ -97,6 +100,8 @@ def _valid_parts(digits: str) -> tuple[int, list[str]]:
     year = digits[:4]
     if len(year) < 4 or not _FIRST_YEAR <= int(year) <= _LAST_YEAR:
         return 0, []
+    if len(digits) in _WHOLE_LENGTHS and _is_date(digits):
+        return len(digits), [year, *(digits[at : at + 2] for at in range(4, len(digits), 2))]
     parts, at = [year], 4
     for low, high in ((1, 12), (1, 31), (0, 23), (0, 59), (0, 60)):
         part = digits[at : at + 2]
@@ -107,6 +112,14 @@ def _valid_parts(digits: str) -> tuple[int, list[str]]:
         parts.append(part)
         at += 2
     return at, parts
+
+
+def _is_date(digits: str) -> bool:
+    try:
+        datetime(*(int(digits[at:to]) for at, to in _FIELDS if to <= len(digits)))  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True
 
 
 def _date_time(parts: list[str], fraction: str | None, zone: str, flawed: bool) -> PartialDate:

@@ -42,7 +42,7 @@ _ENCODINGS = re.compile(
     re.IGNORECASE,
 )
 _DECLARED = re.compile(r"<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']{1,40})[\"']")
-_PROLOG_SCAN = 1 << 16
+_PROLOG_SCAN = 1 << 12
 _BINARY_FORMATS = (
     b"%PDF",
     b"PK\x03\x04",
@@ -89,8 +89,8 @@ def parse(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Element:
     if len(data) > limits.size:
         raise TooLarge(f"{len(data)} bytes, at most {limits.size}")
     _look_ahead(data)
-    # Counted before the tree is built: an upper bound, since text and comments count too.
-    if data.count(b"<") - data.count(b"</") > limits.elements or data.count(b"=") > limits.attributes:
+    # An element takes four bytes at least, so most documents need no count.
+    if len(data) > 4 * limits.elements and _too_many(data, limits):
         raise TooManyElements(f"more than {limits.elements} elements or {limits.attributes} attributes")
     root = _build(data)
     if root.getroottree().docinfo.internalDTD is not None:
@@ -98,6 +98,12 @@ def parse(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Element:
     if _deeper_than(limits.depth)(root):
         raise TooDeep(f"elements nested more than {limits.depth} deep")
     return root
+
+
+def _too_many(data: bytes, limits: Limits) -> bool:
+    """An upper bound taken before the tree is built: text and comments count too."""
+    elements = data.count(b"<") - data.count(b"</")
+    return elements > limits.elements or data.count(b"=") > limits.attributes
 
 
 def resolve_path(data: bytes | Element, path: str) -> Element:
