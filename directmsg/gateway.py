@@ -29,10 +29,15 @@ class Doors:
 
     def line(self) -> str:
         """The line that says that mail is accepted."""
-        doors = {"smtp": self.smtp, "lmtp": self.lmtp}
-        return "ready " + " ".join(
-            f"{name}={f'{door[0]}:{door[1]}' if door else 'off'}" for name, door in doors.items()
-        )
+        return f"ready smtp={shown(self.smtp)} lmtp={shown(self.lmtp)}"
+
+
+def shown(door: tuple[str, int] | None) -> str:
+    """A door as host:port, an IPv6 host in brackets; "off" for none."""
+    if door is None:
+        return "off"
+    host, port = door
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextmanager
@@ -57,10 +62,12 @@ def _open(stack: ExitStack, address: tuple[str, int] | None, protocol: MailProto
         check_recipient=inbox.check_recipient,
         check_sender=inbox.check_sender,
         check_space=space_check(settings.DATA_DIR, LEAST_FREE),
+        normalise_bare_newlines=inbox.repairs_bare_newlines if settings.DIRECT_LEGACY else None,
         fault=fault,
         hostname=settings.DIRECT_DOMAINS[0] if settings.DIRECT_DOMAINS else "localhost",
         tls=_tls(),
         limits=_limits(protocol),
+        spool_dir=settings.DATA_DIR,
     )
     bound = listener.start()
     stack.callback(listener.stop)

@@ -21,6 +21,7 @@ from trust import context as trust_context
 from .agent.address import normalise
 from .models import InboundMail, MailEvent
 from .smtp_words import Envelope, MailProtocol, Reply
+from .tasks import process_inbound
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +87,6 @@ def _seen_before(copy: Copy) -> InboundMail | None:
 
 
 def _store(copy: Copy) -> InboundMail:
-    from .tasks import process_inbound
-
     holder = HolderKey.create("mail")
     mail = InboundMail.objects.create(
         sha256=copy.sha256,
@@ -106,8 +105,6 @@ def _store(copy: Copy) -> InboundMail:
 
 def process_again(mail: InboundMail, event: str) -> bool:
     """Put a refused or stuck mail back into the queue; returns whether it was one."""
-    from .tasks import process_inbound
-
     with transaction.atomic():
         again = InboundMail.objects.filter(pk=mail.pk, state__in=list(InboundMail.AGAIN))
         if not again.update(
@@ -125,8 +122,8 @@ def process_again(mail: InboundMail, event: str) -> bool:
 def accept_envelope(envelope: Envelope) -> list[Reply]:
     """Store an envelope of the listener; one reply per recipient, in their order.
 
-    Over SMTP there is one reply for all, so the first copy that cannot be stored ends it (the
-    copies stored before it are recognised when the client sends again).
+    One copy that cannot be stored does not stop the others: over LMTP each has its own reply, and over
+    SMTP, where the one reply is then 451, those stored are recognised when the client sends again.
     """
     close_old_connections()
     replies: list[Reply] = []
@@ -158,3 +155,13 @@ def check_sender(mail_from: str, protocol: MailProtocol) -> Reply | None:
         return None
     domain = mail_from.rpartition("@")[2]
     return NOT_FROM_OUTSIDE if trust_context.is_hosted(domain) else None
+
+
+def repairs_bare_newlines(peer: str, mail_from: str, rcpt_tos: tuple[str, ...]) -> bool:
+    """Whether lone CR and LF are made CRLF: every recipient's domain tolerates senders that need it."""
+    close_old_connections()
+    try:
+        domains = {recipient.rpartition("@")[2].lower() for recipient in rcpt_tos}
+        return all("bare_newline" in trust_context.ensure_domain(name).tolerances for name in domains)
+    finally:
+        close_old_connections()

@@ -22,7 +22,7 @@ from django.core.management import call_command
 from django.db import close_old_connections
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
-from directmsg.gateway import gateway
+from directmsg.gateway import gateway, shown
 from directmsg.models import InboundMail
 from healthvault.celery import app
 from healthvault.outbox.models import Notification
@@ -47,12 +47,7 @@ class Listening:
 
     def line(self) -> str:
         """The line that says that everything accepts work."""
-        doors = {"web": self.web, "smtp": self.smtp, "lmtp": self.lmtp}
-        return "ready " + " ".join(f"{name}={_shown(door)}" for name, door in doors.items())
-
-
-def _shown(door: tuple[str, int] | None) -> str:
-    return f"{door[0]}:{door[1]}" if door else "off"
+        return f"ready web={shown(self.web)} smtp={shown(self.smtp)} lmtp={shown(self.lmtp)}"
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from tests.tools import need
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "plum-river-orbit-42"
 
@@ -55,6 +57,7 @@ class Stack:
     directory: Path
     domain: str = "direct.portal.example"
     extra: dict[str, str] = field(default_factory=dict)
+    own_redis: bool = False
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,9 +92,12 @@ class Stack:
         base = os.environ["TEST_DATABASE_URL"].rpartition("/")[0]
         with psycopg.connect(os.environ["TEST_DATABASE_URL"], autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{self.database}"')
-        redis = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/9"
+        self.redis_port = free_port()
+        shared = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/9"
         self.environment["DATABASE_URL"] = f"{base}/{self.database}"
-        self.environment["CELERY_BROKER_URL"] = redis
+        self.environment["CELERY_BROKER_URL"] = (
+            f"redis://127.0.0.1:{self.redis_port}/0" if self.own_redis else shared
+        )
         # A queue of its own, so that stacks in parallel do not take each other's bells.
         self.environment["CELERY_QUEUE"] = self.database
 
@@ -100,7 +106,12 @@ class Stack:
         if not self.apart:
             self._spawn("portal", sys.executable, "manage.py", "portal", ready=b"ready ")
             return
-        if not self.processes:
+        if self.own_redis:
+            self._spawn(
+                "redis", need("redis-server"), "--port", str(self.redis_port), "--bind", "127.0.0.1",
+                "--save", "", "--appendonly", "no", "--dir", str(self.directory),
+            )  # fmt: skip
+        if "worker" not in self.processes:
             self.manage("migrate", "--verbosity", "0")
             self.manage("createcachetable")
         celery = (sys.executable, "-m", "celery", "-A", "healthvault")
