@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db import models, transaction
@@ -12,11 +12,17 @@ from django.http import HttpRequest
 from healthvault.audit import trail
 from trust.models import Anchor, Bundle, BundleUse, Crl, Domain, Identity, Organization
 
+if TYPE_CHECKING:
+    Table = admin.ModelAdmin[Any]
+    Form = ModelForm[Any]
+else:
+    Table, Form = admin.ModelAdmin, ModelForm
 
-class Audited(admin.ModelAdmin):
+
+class Audited(Table):
     """Writes a line of the audit trail with each change, in its transaction."""
 
-    def save_model(self, request: HttpRequest, obj: models.Model, form: ModelForm, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: models.Model, form: Form, change: bool) -> None:
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             # Names of fields only: what they hold may be longer than the trail takes.
@@ -38,7 +44,7 @@ class Audited(admin.ModelAdmin):
         return actions
 
 
-class ReadOnly(admin.ModelAdmin):
+class ReadOnly(Table):
     """To look at only."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -303,7 +303,7 @@ def renew_crl(authority: Identity, *, at: datetime | None = None, force: bool = 
     Raises KeyringUnavailable only when there is something to sign.
     """
     now = (at or timezone.now()).replace(microsecond=0)
-    before = Crl.objects.filter(identity=authority).first()
+    before: Crl | None = Crl.objects.filter(identity=authority).first()
     if before and not force and before.next_update and before.next_update - now > CRL_RENEW_BEFORE:
         return before
     # Not a plain count: after a return to an older backup the next list must still be newer than any
