@@ -272,6 +272,8 @@ def store_identity(
         private_key=pem.decode(),
     )
     row.save(force_insert=True)
+    # The open key does not stay in memory; whoever needs it asks the keyring again.
+    del row.__dict__["private_key"]
     trail.record(action, subject=row.pk, sha256=row.sha256, kind=kind)
     return row
 

@@ -232,10 +232,15 @@ def _unsealed(row: Identity) -> tuple[x509.Certificate, PrivateKey]:
 
 def load_key(row: Identity) -> PrivateKey:
     """The private key of a row, which must have one. Raises KeyringUnavailable, Tampered."""
+    sealed = row.__dict__.get("private_key")
+    text = row.private_key
+    # The row keeps the sealed value only: the open one lives as long as its user.
+    if sealed is not None:
+        row.private_key = sealed
+    else:
+        del row.__dict__["private_key"]
     # The seal shows that these are our bytes; testing the numbers again costs more than the decryption.
-    key = serialization.load_pem_private_key(
-        row.private_key.encode(), None, unsafe_skip_rsa_key_validation=True
-    )
+    key = serialization.load_pem_private_key(text.encode(), None, unsafe_skip_rsa_key_validation=True)
     assert isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
     return key
 

@@ -44,7 +44,7 @@ def trusts(ca, address=ADDRESS, *, incoming=True, notification=False):
     return ca.sha256 in chosen.anchors_by_sha256
 
 
-# --- directions and domains --------------------------------------------------------------------------------
+# --- directions and domains -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("incoming", [True, False])
@@ -91,7 +91,7 @@ def test_an_inactive_organisation_has_no_anchors(ca):
     assert not trusts(ca)
 
 
-# --- bundles -------------------------------------------------------------------------------------------------
+# --- bundles --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_real_patients_meet_real_partners_only(ca, bundle, settings, environment
     assert trusts(ca) is counts
 
 
-# --- a change is seen at once ----------------------------------------------------------------------------------
+# --- a change is seen at once ---------------------------------------------------------------------------
 
 
 def test_reading_twice_asks_for_the_anchors_once(ca):
@@ -182,9 +182,7 @@ def test_a_change_is_seen_at_the_next_message(ca, change):
 
 def test_many_rows_at_once_are_seen_too(ca, other_ca):
     assert not trusts(ca)
-    Anchor.objects.bulk_create(
-        Anchor(**Anchor.fields_of(Certificate(each.der))) for each in (ca, other_ca)
-    )
+    Anchor.objects.bulk_create(Anchor(**Anchor.fields_of(Certificate(each.der))) for each in (ca, other_ca))
     assert trusts(ca)
     assert trusts(other_ca)
 
@@ -230,7 +228,7 @@ def test_noting_the_use_of_an_anchor_is_no_change(ca):
     assert context.for_address(ADDRESS).trust is before
 
 
-# --- policy and revocation lists ---------------------------------------------------------------------------------
+# --- policy and revocation lists ------------------------------------------------------------------------
 
 
 def test_a_domain_decides_how_it_judges(settings):
@@ -267,7 +265,7 @@ def test_stored_lists_are_part_of_the_judgement(ca):
     assert one[0] is two[0], "a list is read once"
 
 
-# --- our keys -----------------------------------------------------------------------------------------------------
+# --- our keys -------------------------------------------------------------------------------------------
 
 
 def own(name, issued, *, use="dual", **fields):
@@ -350,7 +348,7 @@ def test_private_keys_are_sealed_in_the_database(ca):
     assert row.private_key.encode() not in raw
 
 
-# --- names ----------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------------
 
 
 def test_which_domains_are_ours(settings):
