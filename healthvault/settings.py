@@ -319,7 +319,9 @@ CSRF_FAILURE_VIEW = "healthvault.views.csrf_failure"
 # --- what browsers are told -------------------------------------------------------------------------------
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
-SECURE_REFERRER_POLICY = "no-referrer"
+# Nothing to other sites. "no-referrer" would have browsers send "Origin: null" with our own forms, which
+# the check against forged requests has to refuse (Fetch, "append a request Origin header").
+SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if PUBLIC_HTTPS:
