@@ -121,9 +121,7 @@ class BadSignature(AgentError):
 
 
 class MissingSigner(BadSignature):
-    """The signed data does not carry the certificate of its signer."""
-
-    code = "missing_signer"
+    """The signed data does not carry the certificate of its signer; to the outside a bad signature."""
 
 
 class WeakDigest(AgentError):
@@ -151,6 +149,12 @@ class NotWrapped(AgentError):
     """The signed entity is not a message/rfc822, and this domain demands one."""
 
     code = "not_wrapped"
+
+
+class NoTrustedRecipient(AgentError):
+    """Nobody is left to send to: no recipient has a trusted certificate."""
+
+    code = "no_trusted_recipient"
 
 
 class RoutingMismatch(AgentError):

@@ -126,5 +126,5 @@ def load_certificate(encoded_certificate: bytes) -> x509.Certificate:
     """A certificate of octets from outside. Raises Malformed."""
     try:
         return x509.load_der_x509_certificate(encoded_certificate)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Malformed("a certificate cannot be read") from error
