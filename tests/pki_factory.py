@@ -407,20 +407,21 @@ def make_crl(
         builder = builder.add_extension(extension, critical)
     if digest == "sha1":  # as above
         modern = builder.sign(ca.private_key, DIGESTS["sha256"])
-        return _resign_crl(modern.public_bytes(serialization.Encoding.DER), ca)
+        return forge_crl(modern.public_bytes(serialization.Encoding.DER), ca, _sign_with_sha1)
     return builder.sign(ca.private_key, DIGESTS[digest]).public_bytes(serialization.Encoding.DER)
 
 
-def _resign_crl(der: bytes, ca: Issued) -> bytes:
+def forge_crl(der: bytes, ca: Issued, edit: Callable[[Any], None]) -> bytes:
+    """A revocation list changed by `edit`, which gets the asn1crypto TbsCertList, and signed anew."""
     whole = asn1_crl.CertificateList.load(der)
     tbs = asn1_crl.TbsCertList.load(whole["tbs_cert_list"].dump())
-    _sign_with_sha1(tbs)
+    edit(tbs)
     body = tbs.dump(force=True)
     return asn1_crl.CertificateList(
         {
             "tbs_cert_list": asn1_crl.TbsCertList.load(body),
             "signature_algorithm": tbs["signature"],
-            "signature": _sign(ca.private_key, body, DIGESTS["sha1"]),
+            "signature": _sign(ca.private_key, body, DIGESTS[tbs["signature"].hash_algo]),
         }
     ).dump()
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from trust.pki.certs import Certificate
+from trust.pki.errors import PkiError
 from trust.pki.load import MAX_FILE_BYTES
 
 WRONG_USE = 2
@@ -43,7 +44,7 @@ def describe(certificate: Certificate) -> dict[str, Any]:
     try:
         subject, issuer = certificate.subject, certificate.issuer
         not_before, not_after = certificate.not_before.isoformat(), certificate.not_after.isoformat()
-    except Exception:
+    except (PkiError, ValueError):
         subject = issuer = not_before = not_after = None  # type: ignore[assignment]
     return {
         "sha256": certificate.sha256,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -35,6 +34,7 @@ from trust.pki.errors import (
     WeakKey,
     WrongKeyUsage,
 )
+from trust.pki.layout import NAME_CONSTRAINTS, SUBJECT_ALT_NAME, read_layout, with_ca_flag
 from trust.pki.names import NameKey, name_key
 from trust.pki.policy import Policy
 
@@ -47,30 +47,11 @@ MAX_SERIAL_OCTETS = 20
 CURVES = ("secp256r1", "secp384r1")
 STRONG_DIGESTS = frozenset({"sha256", "sha384", "sha512"})
 
-_SUBJECT_ALT_NAME = bytes.fromhex("551d11")
-_NAME_CONSTRAINTS = bytes.fromhex("551d1e")
-#: The extension basicConstraints, critical, cA TRUE.
-_CA_FLAG = bytes.fromhex("300f0603551d130101ff040530030101ff")
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"')
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where the parts of a certificate lie in its bytes (RFC 5280 section 4.1)."""
-
-    tbs: bytes
-    version: int
-    serial: bytes
-    inner_algorithm: bytes
-    outer_algorithm: bytes
-    issuer: bytes
-    subject: bytes
-    key_info: ber.Element
-    extensions: tuple[tuple[bytes, ber.Element], ...]
 
 
 class Certificate:
@@ -83,7 +64,7 @@ class Certificate:
     def __init__(self, der: bytes) -> None:
         self.der = der
         try:
-            self._layout = _read_layout(der)
+            self._layout = read_layout(der)
         except ber.BerError as error:
             raise MalformedCertificate(f"not a certificate: {error}") from error
 
@@ -148,7 +129,7 @@ class Certificate:
         self._require_serial()
         try:
             return x509.load_der_x509_certificate(self.der)
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise MalformedCertificate(str(error), sha256=self.sha256) from error
 
     @cached_property
@@ -308,93 +289,19 @@ class Certificate:
         if elliptic and (len(parts) < 2 or parts[1].tag != ber.OBJECT_IDENTIFIER):
             raise WeakKey("an elliptic key without a named curve", sha256=self.sha256)
 
+    def count_inside(self, oid: bytes) -> int:
+        """How many elements stand inside the value of an extension, without parsing them."""
+        try:
+            return self._layout.count_inside(oid)
+        except ber.BerError as error:
+            raise MalformedCertificate(f"unreadable extension: {error}", sha256=self.sha256) from error
+
     def with_ca_flag(self) -> bytes:
         """The same name, key and extensions under a basicConstraints with cA; its signature is void.
 
         For a reader that demands the extension of an anchor (which is trusted without its signature).
         """
-        tbs, algorithm, signature = ber.children(ber.whole(self.der, ber.SEQUENCE))
-        fields = [each for each in ber.children(tbs) if each.tag not in (0xA0, 0xA3)]
-        extensions = b"".join(each.raw for each in _extension_elements(list(ber.children(tbs)))) + _CA_FLAG
-        body = ber.wrap(0xA0, b"\x02\x01\x02") + b"".join(each.raw for each in fields)
-        body += ber.wrap(0xA3, ber.wrap(ber.SEQUENCE, extensions))
-        return ber.wrap(ber.SEQUENCE, ber.wrap(ber.SEQUENCE, body) + algorithm.raw + signature.raw)
-
-    def count_inside(self, oid: bytes) -> int:
-        """How many elements stand inside the value of an extension, two levels down; without parsing them."""
-        value = next((value for each, value in self._layout.extensions if each == oid), None)
-        if value is None:
-            return 0
-        try:
-            outer = ber.read(value.data, value.content_start, value.content_end)
-            inner = list(ber.children(outer))
-            if oid == _NAME_CONSTRAINTS:
-                return sum(sum(1 for _ in ber.children(each)) for each in inner)
-            return len(inner)
-        except ber.BerError as error:
-            raise MalformedCertificate(f"unreadable extension: {error}", sha256=self.sha256) from error
-
-
-def _read_layout(der: bytes) -> _Layout:
-    tbs, outer_algorithm, signature = _exactly(ber.whole(der, ber.SEQUENCE), 3)
-    _expect(tbs, ber.SEQUENCE)
-    _expect(signature, ber.BIT_STRING)
-    fields = list(ber.children(tbs))
-    version = 1
-    if fields and fields[0].tag == 0xA0:
-        version = 1 + int.from_bytes(
-            ber.read(der, fields[0].content_start, fields[0].content_end).content, "big"
-        )
-        fields = fields[1:]
-    if len(fields) < 6:
-        raise ber.BerError("fields are missing")
-    serial, algorithm, issuer, validity, subject, key_info = fields[:6]
-    _expect(serial, ber.INTEGER)
-    for each in (algorithm, issuer, validity, subject, key_info):
-        _expect(each, ber.SEQUENCE)
-    return _Layout(
-        tbs=tbs.raw,
-        version=version,
-        serial=serial.content,
-        inner_algorithm=algorithm.raw,
-        outer_algorithm=outer_algorithm.raw,
-        issuer=issuer.raw,
-        subject=subject.raw,
-        key_info=key_info,
-        extensions=_read_extensions(fields[6:]),
-    )
-
-
-def _extension_elements(fields: list[ber.Element]) -> list[ber.Element]:
-    wrapper = next((each for each in fields if each.tag == 0xA3), None)
-    if wrapper is None:
-        return []
-    (sequence,) = _exactly(wrapper, 1)
-    return list(ber.children(sequence))
-
-
-def _read_extensions(fields: list[ber.Element]) -> tuple[tuple[bytes, ber.Element], ...]:
-    found = []
-    for extension in _extension_elements(fields):
-        parts = list(ber.children(extension))
-        if len(parts) not in (2, 3):
-            raise ber.BerError("an extension is not one")
-        _expect(parts[0], ber.OBJECT_IDENTIFIER)
-        _expect(parts[-1], ber.OCTET_STRING)
-        found.append((parts[0].content, parts[-1]))
-    return tuple(found)
-
-
-def _exactly(parent: ber.Element, count: int) -> list[ber.Element]:
-    found = list(ber.children(parent))
-    if len(found) != count:
-        raise ber.BerError(f"expected {count} elements, found {len(found)}")
-    return found
-
-
-def _expect(element: ber.Element, tag: int) -> None:
-    if element.tag != tag:
-        raise ber.BerError(f"expected tag {tag:#04x}, found {element.tag:#04x}")
+        return with_ca_flag(self.der)
 
 
 def _name_text(certificate: x509.Certificate, which: Literal["subject", "issuer"]) -> str:
@@ -480,10 +387,10 @@ def require_bounds(certificate: Certificate, policy: Policy) -> None:
     size = len(certificate.der)
     if size > policy.max_certificate_bytes:
         raise CertificateTooLarge(limit=policy.max_certificate_bytes, found=size, sha256=certificate.sha256)
-    names = certificate.count_inside(_SUBJECT_ALT_NAME)
+    names = certificate.count_inside(SUBJECT_ALT_NAME)
     if names > policy.max_names:
         raise TooManyNames(limit=policy.max_names, found=names, sha256=certificate.sha256)
-    constraints = certificate.count_inside(_NAME_CONSTRAINTS)
+    constraints = certificate.count_inside(NAME_CONSTRAINTS)
     if constraints > policy.max_name_constraints:
         raise TooManyNameConstraints(
             limit=policy.max_name_constraints, found=constraints, sha256=certificate.sha256
@@ -513,6 +420,9 @@ def require_strong_key(certificate: Certificate, policy: Policy) -> None:
         least = MIN_LEGACY_RSA_BITS if policy.tolerates("rsa1024") else MIN_RSA_BITS
         if key.key_size < least:
             raise WeakKey(f"RSA of {key.key_size} bits, at least {least}", sha256=certificate.sha256)
+        exponent = key.public_numbers().e
+        if exponent < 3 or exponent % 2 == 0:
+            raise WeakKey(f"RSA with the exponent {exponent}", sha256=certificate.sha256)
     elif key.curve.name not in CURVES:
         raise WeakKey(f"curve {key.curve.name}", sha256=certificate.sha256)
 

@@ -50,7 +50,7 @@ class Chain:
     """A path that stands. `certificates`: leaf first, `anchor` last (the same one where the leaf is pinned).
 
     `revocation`: `good` when a believed, current list spoke for every certificate below the anchor.
-    `warnings`: `revocation_unknown`. `expires`: until when this verdict may be kept for the same inputs.
+    `warnings`: `revocation_unknown`, `crl_stale`. `expires`: until when it may be kept for the same inputs.
     """
 
     certificates: tuple[Certificate, ...]
@@ -83,10 +83,11 @@ def verify_path(
     pool = _distinct(leaf, intermediates)
     _require_pool_bounds(leaf, pool, context.policy)
     search = _Search(leaf, pool, context)
+    crls = load_crls(context.crls)
     first_error: PkiError | None = None
     for path in search.candidates():
         try:
-            return _judge(path, pool, context, at)
+            return _judge(path, pool, context, crls, at)
         except PkiError as error:
             first_error = first_error or error
     if search.exhausted:
@@ -135,6 +136,7 @@ class _Search:
     exhausted: bool = False
     too_long: bool = False
     _signatures: int = 0
+    _unreadable: PkiError | None = None
     _dead_ends: list[Certificate] = field(default_factory=list)
 
     def candidates(self) -> Iterator[tuple[Certificate, ...]]:
@@ -148,6 +150,8 @@ class _Search:
     def failure(self) -> PkiError:
         """Why there was no candidate at all."""
         policy = self.context.policy
+        if self._unreadable is not None:
+            return self._unreadable
         if self.too_long:
             return PathTooLong(limit=policy.max_depth, found=policy.max_depth + 1)
         for certificate in self._dead_ends:
@@ -176,7 +180,7 @@ class _Search:
         anchors = self.context.anchors_by_subject.get(child.issuer_key, ())
         named = [each for each in self.pool if each.subject_key == child.issuer_key and each not in anchors]
         found = []
-        for candidate in (*_by_key_id(child, anchors), *_by_key_id(child, named)):
+        for candidate in (*self._by_key_id(child, anchors), *self._by_key_id(child, named)):
             if candidate in path:
                 continue
             if self._signatures >= MAX_SIGNATURES:
@@ -187,21 +191,36 @@ class _Search:
                 found.append(candidate)
         return found
 
+    def _by_key_id(self, child: Certificate, candidates: Sequence[Certificate]) -> list[Certificate]:
+        """Those with the wanted key identifier, then those without; one with another is no issuer of `child`.
 
-def _by_key_id(child: Certificate, candidates: Sequence[Certificate]) -> list[Certificate]:
-    """`candidates` whose key identifier matches first; those with another one are no issuers of `child`."""
-    wanted = child.authority_key_id
-    if wanted is None:
-        return list(candidates)
-    matching = [each for each in candidates if each.key_id == wanted]
-    return matching + [each for each in candidates if each.key_id is None]
+        A candidate that cannot be read is passed over, lest a broken hint deny a good path; it is told of
+        when there is no other path.
+        """
+        wanted = child.authority_key_id
+        matching, silent = [], []
+        for candidate in candidates:
+            try:
+                found = candidate.key_id
+            except PkiError as error:
+                self._unreadable = self._unreadable or error
+                continue
+            if wanted is not None and found == wanted:
+                matching.append(candidate)
+            elif wanted is None or found is None:
+                silent.append(candidate)
+        return matching + silent
 
 
 # --- judging one candidate ------------------------------------------------------------------------------
 
 
 def _judge(
-    path: tuple[Certificate, ...], pool: Sequence[Certificate], context: TrustContext, at: datetime
+    path: tuple[Certificate, ...],
+    pool: Sequence[Certificate],
+    context: TrustContext,
+    crls: Sequence[Crl],
+    at: datetime,
 ) -> Chain:
     policy = context.policy
     _require_sound_path(path, policy)
@@ -209,7 +228,6 @@ def _judge(
     _require_first_reader(path, at)
     if len(path) > 1:
         _require_second_reader(path, at, policy)
-    crls = load_crls(context.crls)
     states = _revocation(path, pool, context, crls, at)
     good = all(each.state == "good" for each in states)
     ends = [each.not_after for each in path] + [each.expires for each in states if each.expires]
@@ -218,8 +236,14 @@ def _judge(
         anchor=path[-1],
         revocation="good" if good else "unknown",
         expires=min(ends),
-        warnings=() if good else ("revocation_unknown",),
+        warnings=_warnings(states),
     )
+
+
+def _warnings(states: Sequence[Status]) -> tuple[str, ...]:
+    unknown = ("revocation_unknown",) if any(each.state == "unknown" for each in states) else ()
+    stale = ("crl_stale",) if any(each.stale for each in states) else ()
+    return unknown + stale
 
 
 def _require_sound_path(path: tuple[Certificate, ...], policy: Policy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +38,7 @@ class Policy:
 
     `revocation`: with `require` a certificate whose state is unknown is refused; with `soft` it passes with a
     warning. A certificate that is *known* to be revoked is refused by both.
+    `crl_grace`: for how long past its nextUpdate a list still makes a certificate good, with a warning.
     `required_policies`: dotted object identifiers; when given, the path must be valid for one of them.
     `max_depth`: links between leaf and anchor. The other bounds are counts and octets, looked at before
     anything is computed: without them a handful of crafted certificates keeps a path builder busy for hours.
@@ -45,6 +47,7 @@ class Policy:
     legacy: frozenset[str] = frozenset()
     revocation: Revocation = "soft"
     required_policies: frozenset[str] = frozenset()
+    crl_grace: timedelta = timedelta(0)
     max_depth: int = 6
     max_certificates: int = 10
     max_same_subject: int = 2
@@ -73,6 +76,7 @@ class Policy:
             ",".join(sorted(self.legacy)),
             self.revocation,
             ",".join(sorted(self.required_policies)),
+            str(self.crl_grace.total_seconds()),
             *(
                 str(each)
                 for each in (

@@ -86,7 +86,7 @@ class Crl:
         """The list as `cryptography` reads it. Raises MalformedCrl."""
         try:
             return x509.load_der_x509_crl(self.der)
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise MalformedCrl(str(error)) from error
 
     @cached_property
@@ -171,12 +171,14 @@ class Crl:
 class Status:
     """What the lists at hand say about one certificate that is not known to be revoked.
 
-    `expires`: until when a `good` holds, the earliest nextUpdate of the lists behind it.
+    `expires`: until when a `good` holds, the earliest nextUpdate of the lists behind it. `stale`: a list
+    behind it is past its nextUpdate, within the grace of the policy.
     """
 
     state: Literal["good", "unknown"]
     detail: str = ""
     expires: datetime | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,31 +213,37 @@ def revocation_status(
     """What `crls` say about `path[place]` at time `at`; the path has been verified already.
 
     `pool`: certificates among which separate CRL-signing ones may be found. Raises Revoked. A list past its
-    nextUpdate cannot make a certificate good, but one it names stays revoked (RFC 5280 section 6.3).
+    nextUpdate and the policy's grace cannot make a certificate good, nor can one without nextUpdate, but what
+    it names stays revoked (RFC 5280 section 6.3).
     """
     subject, above = path[place], path[place:]
     guarded = guard(above, pool, crls, at, policy, separate_signers=separate_signers)
     if not guarded.crls:
         return Status("unknown", "no usable revocation list")
     _raise_if_listed(subject, guarded.crls)
+    question: tuple[Sequence[Certificate], list[Guarded], int] = (above, [guarded], 0)
     if place and subject.self_issued:
         # At the end of a path OpenSSL would hold a self-issued CA to its own name constraints.
         below = [guard(path[each:], pool, crls, at, policy) for each in range(place)]
-        verdict = _ask_openssl(path, [*below, guarded], at, place)
-    else:
-        verdict = _ask_openssl(above, [guarded], at, 0)
+        question = (path, [*below, guarded], place)
+    verdict = _ask_openssl(*question, at)
+    ends = [each.next_update for each in guarded.crls if each.next_update is not None]
+    if verdict.good:
+        return Status("good", expires=min((end for end in ends if end > at), default=None))
+    first_end = min(ends, default=at)
+    if not verdict.revoked and first_end < at <= first_end + policy.crl_grace:
+        verdict = _ask_openssl(*question, first_end)
+        if verdict.good:
+            return Status("good", verdict.detail, expires=first_end + policy.crl_grace, stale=True)
     if verdict.revoked:
         raise Revoked("on the revocation list of its issuer", when=at, sha256=subject.sha256)
-    if not verdict.good:
-        return Status("unknown", verdict.detail)
-    ends = [each.next_update for each in guarded.crls if each.next_update and each.next_update > at]
-    return Status("good", expires=min(ends, default=None))
+    return Status("unknown", verdict.detail)
 
 
 def _ask_openssl(
-    path: Sequence[Certificate], guarded: Sequence[Guarded], at: datetime, place: int
+    path: Sequence[Certificate], guarded: Sequence[Guarded], place: int, at: datetime
 ) -> openssl.RevocationVerdict:
-    crls = {crl.sha256: crl.loaded for each in guarded for crl in each.crls}
+    crls = {crl.sha256: crl.loaded for each in guarded for crl in each.crls if crl.next_update is not None}
     signers = {signer.sha256: signer for each in guarded for signer in each.signers}
     return openssl.check_revocation(path, tuple(signers.values()), tuple(crls.values()), at, place)
 

@@ -180,6 +180,18 @@ def test_a_curve_in_numbers_is_refused(ca: Any) -> None:
     assert refusal(Certificate(forge(made, spell_out_curve).der)) == "weak_key"
 
 
+@pytest.mark.parametrize("exponent", [1, 2, 65536])
+def test_exponents_that_hide_nothing_are_refused(ca: Any, exponent: int) -> None:
+    made = issue(ca, domains=["direct.clinic.example.org"])
+    numbers = made.private_key.public_key().public_numbers()
+
+    def edit(tbs: Any) -> None:
+        key = keys.RSAPublicKey({"modulus": numbers.n, "public_exponent": exponent})
+        tbs["subject_public_key_info"]["public_key"] = key
+
+    assert refusal(Certificate(forge(made, edit).der)) == "weak_key"
+
+
 def spell_out_curve(tbs: Any) -> None:
     """Put the numbers of P-256 where its name stood (SEC 1 section C.2)."""
     prime = 2**256 - 2**224 + 2**192 + 2**96 - 1

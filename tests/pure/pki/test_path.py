@@ -322,6 +322,14 @@ def test_what_libraries_let_pass(pki: Pki, edit: Any, code: str) -> None:
     assert code_of(issue(middle, domains=[DOMAIN]), [odd], [pki.root]) == code
 
 
+def test_a_broken_hint_denies_no_good_path(pki: Pki) -> None:
+    broken = forge(make_ca("Path Test Issuing CA", key="p256", issuer=pki.root), double_extension)
+    for between in ([broken, pki.middle], [pki.middle, broken]):
+        assert code_of(pki.leaf, between, [pki.root], pki.crls(), REQUIRE) is None
+    assert code_of(pki.leaf, [broken], [pki.root]) == "duplicate_extension"
+    assert code_of(pki.leaf, [pki.middle], [forge(pki.root, double_extension), pki.root]) is None
+
+
 def test_an_unknown_critical_extension_is_refused(pki: Pki) -> None:
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
     assert code_of(issue(pki.middle, domains=[DOMAIN], extra=[(unknown, True)]), [pki.middle], [pki.root])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from tests.pki_factory import CA_USE, Issued, days, issue, make_ca, make_crl, to_pem
+from tests.pki_factory import CA_USE, Issued, days, forge_crl, issue, make_ca, make_crl, to_pem
 from trust.pki import errors
 from trust.pki.certs import Certificate
 from trust.pki.path import Chain, verify_path
@@ -44,12 +44,13 @@ def judge(
     extra: tuple[Issued, ...] = (),
     at: datetime.datetime = NOW,
     legacy: frozenset[str] = frozenset(),
+    grace: datetime.timedelta = datetime.timedelta(0),
 ) -> Chain:
     pool = [Certificate(each.der) for each in (authority.middle, *extra)]
     context = TrustContext(
         (Certificate(authority.root.der),),
         (authority.root_list, *crls),
-        Policy(legacy=legacy, revocation=revocation),
+        Policy(legacy=legacy, revocation=revocation, crl_grace=grace),
     )
     return verify_path(Certificate((leaf or authority.leaf).der), pool, context, at)
 
@@ -159,6 +160,30 @@ def test_next_update_is_strict(authority: Authority) -> None:
     assert end is not None
     assert outcome(authority, crl, at=end - datetime.timedelta(seconds=1)) == "good"
     assert outcome(authority, crl, at=end + datetime.timedelta(seconds=1)) == "unknown"
+
+
+def test_a_stale_list_serves_for_its_grace(authority: Authority) -> None:
+    end = days(-0.5)
+    crl = make_crl(authority.middle, [4711], this_update=days(-5), next_update=end)
+    listed = make_crl(authority.middle, [authority.leaf], this_update=days(-5), next_update=end)
+    day = datetime.timedelta(days=1)
+    assert outcome(authority, crl, grace=day) == "good"
+    assert judge(authority, crl, grace=day).warnings == ("crl_stale",)
+    assert judge(authority, crl, grace=day).expires == end + day
+    assert outcome(authority, crl, grace=HOUR) == "unknown"
+    assert outcome(authority, listed, grace=day) == "revoked"
+    assert judge(authority, make_crl(authority.middle), grace=day).warnings == ()
+
+
+def test_a_list_without_next_update_clears_nothing_but_condemns(authority: Authority) -> None:
+    """The field is demanded by RFC 5280 section 5.1.2.5; without it a list would never run out."""
+
+    def drop(tbs: Any) -> None:
+        tbs["next_update"] = None
+
+    assert outcome(authority, forge_crl(make_crl(authority.middle), authority.middle, drop)) == "unknown"
+    listed = make_crl(authority.middle, [authority.leaf])
+    assert outcome(authority, forge_crl(listed, authority.middle, drop)) == "revoked"
 
 
 def test_an_older_list_never_takes_the_newer_ones_word_back(authority: Authority) -> None:
