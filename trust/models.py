@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -137,7 +138,7 @@ class Bundle(Versioned):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=100, unique=True)
-    url = models.URLField(max_length=500, blank=True)
+    url = models.CharField(max_length=500, blank=True, validators=[URLValidator(["http", "https"])])
     signer_der = models.BinaryField(null=True, blank=True)
     label = models.CharField(max_length=10, choices=Label.choices, default=Label.PRODUCTION)
     interval_s = models.PositiveIntegerField("seconds between refreshes", default=86_400)

@@ -43,7 +43,7 @@ def zipped(*members, compression=zipfile.ZIP_DEFLATED):
     return target.getvalue()
 
 
-# --- reading ----------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------------
 
 
 def test_every_form_is_read_whatever_the_file_is_called(ca, other_ca):
@@ -138,7 +138,7 @@ def test_the_certificate_that_signed_a_bundle_is_no_anchor(ca, other_ca):
     assert found(("bundle.p7m", signed)) == [other_ca.sha256]
 
 
-# --- what is told ------------------------------------------------------------------------------------------
+# --- what is told ---------------------------------------------------------------------------------------
 
 
 def warnings(issued):
@@ -168,7 +168,7 @@ def test_a_monstrous_certificate_is_not_taken():
         read(("a", pki_factory.make_ca("Many", permitted=names).der))
 
 
-# --- admitting ----------------------------------------------------------------------------------------------
+# --- admitting ------------------------------------------------------------------------------------------
 
 
 def admit(ca, name="Larkspur Community Hospital", **options):
