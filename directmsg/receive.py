@@ -15,15 +15,18 @@ from healthvault.audit import trail
 from healthvault.store import jobs
 from healthvault.store.blobs import open_blob, rewrap
 from healthvault.store.faults import fault
-from healthvault.store.models import HolderKey, KeyringUnavailable
+from healthvault.store.models import HolderKey
+from healthvault.vault.errors import KeyringUnavailable
 from records import filing, intake
 from records.models import Message
 from trust import context as trust_context
+from trust import verdicts
 from trust.pki.errors import PkiError
 
 from . import addresses, notify, parcels
 from .agent import incoming
 from .agent.errors import AgentError
+from .agent.identity import Identity
 from .models import DirectAddress, InboundMail, MailEvent
 from .outcomes import explain
 
@@ -101,13 +104,14 @@ def _process(mail: InboundMail) -> str:
         recipients=[
             incoming.Recipient(
                 address=mail.recipient,
-                identities=recipient.identities,
+                identities=tuple(Identity(*pair) for pair in recipient.identities),
                 trust=recipient.trust,
                 notification_trust=recipient.notification_trust,
                 require_wrapped=recipient.require_wrapped,
             )
         ],
         at=timezone.now(),
+        verify=verdicts.verify,
     )
     fault("mail.decrypted")
     mail.report = incoming.operator_report(report)
@@ -116,6 +120,7 @@ def _process(mail: InboundMail) -> str:
     mail.from_address = opened.from_address
     mail.original_message_id = opened.message_id[:998]
     organization = trust_context.organization_for(opened.anchor_sha256)
+    trust_context.mark_used(opened.anchor_sha256)
     mail.organization_id = organization.pk if organization else None
     name = trust_context.public_name_for(organization, opened.from_address)
     if opened.kind != "message":

@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "healthvault.settings")
 
 app = Celery("healthvault")
 app.conf.update(
-    broker_url=settings.CELERY_BROKER_URL or "memory://",
+    broker_url=settings.CELERY_BROKER_URL or "memory://localhost/",
     # kombu's in-memory transport looks once a second by default, which is a second a task.
     broker_transport_options={"polling_interval": 0.02} if settings.EMBEDDED else {"visibility_timeout": 600},
     broker_connection_retry_on_startup=True,

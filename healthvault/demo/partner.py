@@ -105,7 +105,7 @@ class Partner:
             attachments=mail.attachments,
         )
         sealed = outgoing.seal_message(
-            inner, signer=self._identity, recipients_certificates=[recipient], at=now
+            inner, signer=self._identity, recipient_certificates=[recipient], at=now
         )
         with smtplib.SMTP(*smtp, timeout=30) as client:
             client.sendmail(ADDRESS, [mail.to], sealed)

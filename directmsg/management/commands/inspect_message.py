@@ -70,7 +70,7 @@ def _recipient(address: str, options: dict[str, Any]) -> incoming.Recipient:
         from trust import context
 
         stored = context.for_address(address)
-        identities = identities or stored.identities
+        identities = identities or tuple(Identity(*pair) for pair in stored.identities)
         if not options["anchor"]:
             trust, notification_trust = stored.trust, stored.notification_trust
             require_wrapped = stored.require_wrapped
@@ -98,7 +98,7 @@ def _identity(value: str) -> Identity:
     secret = password.encode() or None
     try:
         if b"-----BEGIN" in data:
-            certificate = load_certificates(data)[0].x509
+            certificate = load_certificates(data)[0].parsed
             key = load_pem_private_key(data, secret)
         else:
             key, certificate, _others = pkcs12.load_key_and_certificates(data, secret)

@@ -104,7 +104,7 @@ def people_and_messages(listening: Listening) -> None:
     if smtp is None:
         raise CommandError("SMTP_LISTEN is off; the demonstration sends its messages over SMTP", returncode=2)
     for mail in demo.mails(f"{addresses.NEWUSER}@{domain}", known):
-        hospital.send(mail, identity.certificate.x509, smtp)
+        hospital.send(mail, identity.certificate.parsed, smtp)
 
 
 def _account(email: str, password: str, name: str, **extra: Any) -> str:
