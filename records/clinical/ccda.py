@@ -173,6 +173,7 @@ def _read_entry(cda: Cda, entry: Element, kind: SectionKind, code: str, tally: _
     statements = list(kind.statements(entry))
     if not statements:
         statements = list(_of_another_shape(entry))
+        tally.no_information += not statements and not any(is_note(part) for part in entry)
     for found in statements:
         if isinstance(found, Unread):
             tally.items.append(blank_item(cda, found.element, kind.kind, code, found.reason))

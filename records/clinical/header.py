@@ -220,8 +220,9 @@ def telecom(element: Element) -> Telecom | None:
 def _languages(groups: Children) -> Iterator[str]:
     for communication in groups.get("languageCommunication", ()):
         code = child(communication, "languageCode")
-        if code is not None and code.get("code"):
-            yield code.get("code", "")
+        language = code.get("code", "").strip() if code is not None else ""
+        if language:
+            yield language
 
 
 def _guardians(groups: Children) -> Iterator[str]:

@@ -275,8 +275,12 @@ def test_immunization_date_value_or_low(time: str) -> None:
 
 VALUES = [
     ('<value xsi:type="PQ" value="4.10" unit="mmol/L"/>', "4.10", "mmol/L"),
-    ('<value xsi:type="PQ" nullFlavor="OTH"><translation value="152"><originalText>THOUS</originalText>'
-     "</translation></value>", "152", "THOUS"),
+    (
+        '<value xsi:type="PQ" nullFlavor="OTH"><translation value="152"><originalText>THOUS</originalText>'
+        "</translation></value>",
+        "152",
+        "THOUS",
+    ),
     ('<value xsi:type="ST">No growth after 5 days</value>', "No growth after 5 days", None),
     ('<value xsi:type="ED"><reference value="#r1"/></value>', "Slightly turbid", None),
     (code("260385009", "Negative", tag="value", kind="CD"), "Negative", None),
@@ -293,7 +297,7 @@ VALUES = [
     ('<value value="12" unit="mg"/>', "12", "mg"),
     ("<value>plain words</value>", "plain words", None),
     (f'<value code="1" codeSystem="{SNOMED}" displayName="Coded"/>', "Coded", None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("value", "shown", "unit"), VALUES)
