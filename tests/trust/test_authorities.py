@@ -1,10 +1,13 @@
 """Our own authority: the shape of what it issues, and what it says is revoked."""
 
 import datetime
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from django.db import connection
 from django.utils import timezone
 
 from healthvault.audit.models import AuditEvent
@@ -206,3 +209,40 @@ def test_a_certificate_ends_no_later_than_its_authority(monkeypatch):
     row = authorities.issue_identity(OURS)
     assert row.not_after == row.issuer.not_after
     assert isinstance(row.certificate, Certificate)
+
+
+# --- several processes at once ----------------------------------------------------------------------------
+
+
+def at_once(*calls):
+    """Run calls in threads with connections of their own; their results, or the first error."""
+    start = threading.Barrier(len(calls))
+
+    def work(call):
+        try:
+            start.wait()
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(work, call) for call in calls]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_at_once_make_one_authority():
+    first, second = at_once(
+        lambda: authorities.issue_identity(OURS), lambda: authorities.issue_identity(ADDRESS)
+    )
+    assert first.issuer_id == second.issuer_id
+    assert Identity.objects.filter(kind="ca").count() == 1
+    assert Anchor.objects.count() == 1
+    assert Crl.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_revocations_at_once_are_both_on_the_list():
+    rows = [authorities.issue_identity(OURS), authorities.issue_identity(ADDRESS)]
+    at_once(*(lambda row=row: authorities.revoke_identity(row) for row in rows))
+    listed = x509.load_der_x509_crl(bytes(Crl.objects.get().der))
+    assert {entry.serial_number for entry in listed} == {int(row.serial, 16) for row in rows}
