@@ -115,21 +115,21 @@ def read_content(root: Part) -> Content:
         if part.is_multipart and part.content_type not in _SMIME and part.children:
             inside = part.content_type == "multipart/alternative"
             stack.extend((child, inside) for child in reversed(part.children))
-        elif part.content_type == "text/plain" and _is_body(part) and not (is_alternative and texts):
+        elif part.content_type == "text/plain" and _is_body(part, root) and not (is_alternative and texts):
             texts.append(part.text)
-        elif part.content_type == "text/html" and _is_body(part) and not htmls:
+        elif part.content_type == "text/html" and _is_body(part, root) and not htmls:
             htmls.append(part.text)
-        elif part.size or part.is_attachment:
+        elif part.is_attachment or part.size:
             others.append(part)
     names = number_duplicates([_name_of(part, number) for number, part in enumerate(others, 1)])
     attachments = tuple(Attachment(name, part) for name, part in zip(names, others, strict=True))
     return Content("\n".join(texts), htmls[0] if htmls else None, attachments)
 
 
-def _is_body(part: Part) -> bool:
+def _is_body(part: Part, root: Part) -> bool:
     if part.disposition.value == "attachment":
         return False
-    return not part.filename or (part.path.count(".") == 0 and not part.disposition.value)
+    return not part.filename or (part is root and not part.disposition.value)
 
 
 def _name_of(part: Part, number: int) -> str:

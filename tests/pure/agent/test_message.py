@@ -330,7 +330,8 @@ def test_quoted_printable_as_it_comes() -> None:
 def test_every_parser_agrees_on_what_we_write() -> None:
     raw = build_message(
         sender=ANA, to=[BO], subject="Übersicht", date=NOON, message_id="1@clinic.example",
-        text="Hi\nthere\n", html="<p>Hi</p>", attachments=[NewAttachment("naïve file.xml", "text/xml", b"<a/>" * 500)],
+        text="Hi\nthere\n", html="<p>Hi</p>",
+        attachments=[NewAttachment("naïve file.xml", "text/xml", b"<a/>" * 500)],
     )  # fmt: skip
     theirs = email.message_from_bytes(raw, policy=email.policy.default)
     ours = parse(raw)
