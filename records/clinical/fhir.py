@@ -20,6 +20,7 @@ from records.clinical.fhir_types import (
     telecom,
     without_empty,
 )
+from records.clinical.panels import panels
 from records.clinical.sections import TITLES
 from records.clinical.types import ClinicalSummary, Coded, Item, PatientFacts
 
@@ -86,7 +87,7 @@ def resource_for(item: Item, patient: str = "Patient/patient") -> dict[str, Any]
 
 
 def bundle(document: ClinicalSummary) -> dict[str, Any]:
-    """A Bundle (``collection``) of the patient, every item, and the provenance of all of them.
+    """A Bundle (``collection``) of the patient, every item, the reports, and the provenance of all.
 
     Ids are made from the document's id and each item's path: the same document gives the same ids.
     """
@@ -94,10 +95,18 @@ def bundle(document: ClinicalSummary) -> dict[str, Any]:
     patient_url = _urn(seed, "patient")
     entries = [_entry(patient_url, patient_resource(document.patient or PatientFacts()))]
     targets = []
+    urls: dict[str, str] = {}
     for item in document.items:
         url = _urn(seed, f"{item.kind}{item.path}#{len(entries)}")
+        urls[item.path] = url
         targets.append({"reference": url})
         entries.append(_entry(url, resource_for(item, patient_url)))
+    results = (item for item in document.items if item.kind == "results" and item.understood)
+    for panel in panels(results):
+        report = fhir_facts.report(
+            panel, {"reference": patient_url}, [urls[item.path] for item in panel.items]
+        )
+        entries.append(_entry(_urn(seed, f"report{panel.path}"), report))
     if targets:
         entries.append(_entry(_urn(seed, "provenance"), _provenance(document, targets)))
     return without_empty(

@@ -17,6 +17,7 @@ from records.clinical.fhir_types import (
     when,
     without_empty,
 )
+from records.clinical.panels import Panel
 from records.clinical.types import Coded, Item
 
 _TERMS = "http://terminology.hl7.org/CodeSystem/"
@@ -81,6 +82,20 @@ _OBSERVATION_STATUS = {
 }
 
 
+_REPORT_STATUS = {
+    "completed": "final",
+    "active": "partial",
+    "new": "registered",
+    "held": "registered",
+    "suspended": "registered",
+    "aborted": "cancelled",
+    "cancelled": "cancelled",
+    "nullified": "entered-in-error",
+}
+PANEL = "urn:healthvault-direct:panel"
+PANEL_PATH = "urn:healthvault-direct:panel-path"
+
+
 def allergy(item: Item, subject: Json) -> Json:
     """AllergyIntolerance (us-core-allergyintolerance)."""
     kind = item.detail.get("allergy_type", Coded())
@@ -135,6 +150,8 @@ def condition(item: Item, subject: Json) -> Json:
         status = status or "resolved"
     error = item.status == "entered-in-error"
     verification = "entered-in-error" if error else "refuted" if item.negated else "confirmed"
+    if item.status == "suspected" and not item.negated:
+        verification = "unconfirmed"
     abatement = date_time("abatementDateTime", item.end) if status in _ENDED else {}
     site = item.detail.get("body_site")
     severity = item.detail.get("severity")
@@ -215,6 +232,7 @@ def observation(item: Item, subject: Json) -> Json:
     return without_empty(
         {
             "resourceType": "Observation",
+            "extension": _panel(item),
             "identifier": identifiers(item.ids),
             "status": status,
             "category": [fixed(system, code)],
@@ -233,6 +251,35 @@ def observation(item: Item, subject: Json) -> Json:
             ],
         }
     )
+
+
+def report(panel: Panel, subject: Json, results: list[str]) -> Json:
+    """DiagnosticReport (us-core-diagnosticreport-lab) of one panel.
+
+    :param results: the references of its Observations.
+    """
+    first = panel.items[0]
+    return without_empty(
+        {
+            "resourceType": "DiagnosticReport",
+            "status": _REPORT_STATUS.get(panel.status, "unknown"),
+            "category": [fixed("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB")],
+            "code": concept(panel.code) or {"text": "Laboratory report"},
+            "subject": subject,
+            **when("effective", first.start, first.end),
+            "result": [{"reference": reference} for reference in results],
+        }
+    )
+
+
+def _panel(item: Item) -> list[Json]:
+    """Which panel an observation stood in, so that its members are found again."""
+    detail = item.detail
+    if "panel_path" not in detail:
+        return []
+    name = detail["panel"].name if "panel" in detail else ""
+    found = [{"url": PANEL_PATH, "valueString": detail["panel_path"]}]
+    return [*found, {"url": PANEL, "valueString": name}] if name else found
 
 
 def _value(item: Item) -> Json:

@@ -9,7 +9,7 @@ import unicodedata
 from typing import Literal
 
 from records.clinical import codes
-from records.clinical.types import Coding, Item, PatientFacts
+from records.clinical.types import ClinicalSummary, Coding, Item, PatientFacts
 
 SameOrNot = Literal["same", "different", "unsure"]
 
@@ -106,6 +106,27 @@ def folded_value(value: str | None) -> str:
     except ValueError:
         return folded(text)
     return repr(number)
+
+
+def replaces(newer: ClinicalSummary, older: ClinicalSummary) -> bool:
+    """Whether one document takes the place of another (HL7 CDA R2 section 4.2.3.1).
+
+    It has the same id; or the same set id and a higher version; or names the other in a ``RPLC`` relation.
+    The earlier one stays, shown as superseded. The same bytes again are the caller's to notice.
+    """
+    old = older.document_id
+    if old is not None:
+        if newer.document_id == old:
+            return _version(newer) >= _version(older)
+        if any(related.relation == "RPLC" and related.id == old for related in newer.related):
+            return True
+    same_set = newer.set_id is not None and newer.set_id == older.set_id
+    return same_set and _version(newer) > _version(older)
+
+
+def _version(document: ClinicalSummary) -> int:
+    text = document.version.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def same_patient(profile: PatientFacts, document: PatientFacts | None) -> SameOrNot:

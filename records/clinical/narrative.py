@@ -354,6 +354,7 @@ class _Renderer:
             self._wrapped("div", caption, "", "n-caption")
         tag = "ol" if element.get("listType") == "ordered" else "ul"
         self.out.append(f"<{tag}{self._attributes(element)}>")
+        self._stray_item(element.text)
         for part in element:
             if part.tag == V3 + "item":
                 self._wrapped("li", part)
@@ -361,7 +362,13 @@ class _Renderer:
                 self.out.append("<li>")
                 self._element(part)
                 self.out.append("</li>")
+            self._stray_item(part.tail)
         self.out.append(f"</{tag}>")
+
+    def _stray_item(self, text: str | None) -> None:
+        """Words between the items of a list: out of place, but not to be lost."""
+        if text and text.strip():
+            self.out.append(f"<li>{escape(text.strip())}</li>")
 
     def _caption(self, element: Element) -> None:
         parent = element.getparent()

@@ -88,11 +88,11 @@ def parse(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Element:
     """
     if len(data) > limits.size:
         raise TooLarge(f"{len(data)} bytes, at most {limits.size}")
-    _look_ahead(data)
+    encoding = _look_ahead(data)
     # An element takes four bytes at least, so most documents need no count.
     if len(data) > 4 * limits.elements and _too_many(data, limits):
         raise TooManyElements(f"more than {limits.elements} elements or {limits.attributes} attributes")
-    root = _build(data)
+    root = _build(data, encoding)
     if root.getroottree().docinfo.internalDTD is not None:
         raise HasDoctype("the document has a DOCTYPE")
     if _deeper_than(limits.depth)(root):
@@ -122,8 +122,9 @@ def resolve_path(data: bytes | Element, path: str) -> Element:
     return found[0]
 
 
-def _build(data: bytes) -> Element:
+def _build(data: bytes, encoding: str | None) -> Element:
     parser = etree.XMLParser(
+        encoding=encoding,
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -142,11 +143,13 @@ def _build(data: bytes) -> Element:
         raise NotXml(message[:200]) from error
 
 
-def _look_ahead(data: bytes) -> None:
+def _look_ahead(data: bytes) -> str | None:
     """Refuse what is no XML, and any DOCTYPE, before the parser sees it.
 
     With ``huge_tree`` libxml2 has no bound on the growth of entities in attribute values, so a DOCTYPE must
     not be read at all.
+
+    :returns: the encoding, where the declaration is plainly wrong about it.
     """
     head = data[:_PROLOG_SCAN]
     text = _decode(head)
@@ -167,6 +170,9 @@ def _look_ahead(data: bytes) -> None:
         rest = _after_prolog(_decode(data))
     if rest is not None and rest[:9].upper() == "<!DOCTYPE":
         raise HasDoctype("the document has a DOCTYPE")
+    # Programs that keep text as UTF-16 declare that, and then write UTF-8.
+    wide = declared is not None and declared.group(1).strip().lower().startswith("utf-16")
+    return "utf-8" if wide and data.startswith(b"<?xml ") else None
 
 
 def _decode(data: bytes) -> str:

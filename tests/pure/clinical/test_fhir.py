@@ -49,13 +49,22 @@ def test_bundle() -> None:
     bundle = fhir.bundle(EVERYTHING)
     check(bundle)
     urls = [entry["fullUrl"] for entry in bundle["entry"]]
-    assert len(urls) == len(set(urls)) == len(EVERYTHING.items) + 2
+    # The patient, one report of the results, and the provenance besides the items.
+    assert len(urls) == len(set(urls)) == len(EVERYTHING.items) + 3
     assert urls == [entry["fullUrl"] for entry in fhir.bundle(read(everything()))["entry"]]
     types = [entry["resource"]["resourceType"] for entry in bundle["entry"]]
     assert (types[0], types[-1]) == ("Patient", "Provenance")
     provenance = bundle["entry"][-1]["resource"]
     assert provenance["recorded"] == "2024-05-16T09:30:00-07:00"
     assert provenance["agent"][0]["who"]["display"] == "Odile Brandt, Larkfield Clinic"
+
+
+def test_a_panel_is_a_report_of_its_observations() -> None:
+    resources = {entry["fullUrl"]: entry["resource"] for entry in fhir.bundle(EVERYTHING)["entry"]}
+    (report,) = (r for r in resources.values() if r["resourceType"] == "DiagnosticReport")
+    assert (report["status"], report["code"]["text"]) == ("final", "Comprehensive metabolic panel")
+    names = [resources[result["reference"]]["code"]["text"] for result in report["result"]]
+    assert names == ["Glucose", "Culture", "Titer"]
 
 
 def test_patient() -> None:

@@ -1,10 +1,15 @@
 """The same thing in two documents, and the same person."""
 
+from datetime import date
+
 import pytest
 
-from records.clinical.identity import folded, item_key, item_keys, same_patient
+from records.clinical.current import still_taken
+from records.clinical.identity import folded, item_key, item_keys, replaces, same_patient
+from records.clinical.panels import blood_pressures, panels
 from records.clinical.reader import read
 from records.clinical.types import (
+    ClinicalSummary,
     Coded,
     Coding,
     Detail,
@@ -14,7 +19,16 @@ from records.clinical.types import (
     PatientFacts,
     PatientName,
 )
-from tests.pure.clinical.documents import allergy, code, document, problem, section
+from tests.pure.clinical.documents import (
+    LOINC,
+    allergy,
+    code,
+    document,
+    observation,
+    panel,
+    problem,
+    section,
+)
 
 SNOMED = "http://snomed.info/sct"
 ICD = "http://hl7.org/fhir/sid/icd-10-cm"
@@ -114,6 +128,67 @@ def test_one_id_on_two_allergies_keeps_both() -> None:
 def test_the_same_document_twice_gives_the_same_keys() -> None:
     data = document(section("11450-4", problem(code("90560007", "Gout", tag="value", kind="CD"))))
     assert [item_key(i) for i in read(data).items] == [item_key(i) for i in read(data).items]
+
+
+def versioned(number: str, *, identity: str = "DOC-1", of: str = "S1", related: str = "") -> ClinicalSummary:
+    head = (
+        f'<setId root="1.2" extension="{of}"/><versionNumber value="{number}"/>{related}'
+        if number
+        else related
+    )
+    data = document(after=head).replace(b'extension="DOC-1"', f'extension="{identity}"'.encode(), 1)
+    return read(data)
+
+
+def test_what_replaces_a_document() -> None:
+    first = versioned("1")
+    second = versioned("2", identity="DOC-2")
+    assert replaces(second, first)
+    assert not replaces(first, second)
+    assert not replaces(versioned("2", identity="DOC-2", of="S2"), first)
+    assert replaces(versioned("", identity="DOC-1"), versioned("", identity="DOC-1"))
+    named = (
+        '<relatedDocument typeCode="{}"><parentDocument><id root="2.16.840.1.113883.19.5" extension="DOC-1"/>'
+        "</parentDocument></relatedDocument>"
+    )
+    assert replaces(versioned("", identity="DOC-3", related=named.format("RPLC")), first)
+    assert not replaces(versioned("", identity="DOC-3", related=named.format("APND")), first)
+
+
+@pytest.mark.parametrize(
+    ("status", "end", "taken"),
+    [
+        ("active", None, True),
+        ("completed", None, True),
+        ("completed", "2024-05-16", True),
+        ("completed", "2024-05-15", False),
+        ("active", "2024", True),
+        ("active", "2023", False),
+        ("active", "2024-04", False),
+        ("stopped", None, False),
+        ("inactive", None, False),
+        ("on-hold", None, True),
+    ],
+)
+def test_still_taken(status: str, end: str | None, taken: bool) -> None:
+    item = Item(kind="medications", name="X", status=status, end=PartialDate(end) if end else None)
+    assert still_taken(item, date(2024, 5, 16)) is taken
+
+
+def test_a_drug_refused_is_not_taken() -> None:
+    assert not still_taken(Item(kind="medications", name="X", negated=True), date(2024, 5, 16))
+
+
+def test_blood_pressures_are_joined_within_their_panel() -> None:
+    def vital(loinc: str, value: str) -> str:
+        return observation(code(loinc, system=LOINC), f'<value xsi:type="PQ" value="{value}" unit="mm[Hg]"/>')
+
+    one = panel(vital("8480-6", "121"), vital("8867-4", "70"), vital("8462-4", "79"))
+    two = panel(vital("8462-4", "80"), vital("8480-6", "132"), time='<effectiveTime value="20240203"/>')
+    alone = panel(vital("8480-6", "140"))
+    found = read(document(section("8716-3", one + two + alone))).items
+    assert [pair.shown for pair in blood_pressures(found)] == ["121/79 mm[Hg]", "132/80 mm[Hg]"]
+    assert [len(p.items) for p in panels(found)] == [3, 2, 1]
 
 
 def person(name: str = "", birth: str = "", gender: str = "") -> PatientFacts:

@@ -207,6 +207,10 @@ def test_web_links_show_their_address() -> None:
     )
 
 
+def test_words_between_list_items_are_kept() -> None:
+    assert html("<list>a<item>b</item>c</list>") == "<ul><li>a</li><li>b</li><li>c</li></ul>"
+
+
 def test_footnotes() -> None:
     found = html('a<footnoteRef IDREF="f1"/><footnote ID="f1">see b</footnote>')
     assert '<a class="n-footnote-ref" href="#doc-s1-f1">*</a>' in found

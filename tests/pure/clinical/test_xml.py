@@ -89,9 +89,19 @@ def test_depth_100_is_taken() -> None:
         SMALL.decode().replace("UTF-8", "UTF-16").encode("utf-16-be"),
         SMALL.decode().replace("UTF-8", "ISO-8859-1").replace("Wren", "Zoë").encode("iso-8859-1"),
         SMALL.decode().replace("UTF-8", "windows-1252").encode("cp1252"),
+        SMALL.replace(b"UTF-8", b"utf-16"),
         b"\n\n" + SMALL.replace(b'<?xml version="1.0" encoding="UTF-8"?>', b""),
     ],
-    ids=["bom", "undeclared", "utf16", "utf16be-no-bom", "latin1", "cp1252", "leading-space"],
+    ids=[
+        "bom",
+        "undeclared",
+        "utf16",
+        "utf16be-no-bom",
+        "latin1",
+        "cp1252",
+        "wrongly-declared",
+        "leading-space",
+    ],
 )
 def test_encodings(data: bytes) -> None:
     assert xml.parse(data).tag == "{urn:hl7-org:v3}ClinicalDocument"
