@@ -28,3 +28,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: tests open it from several threads and processes, as the portal does.
     DATABASES["default"]["TEST"] = {"NAME": str(_scratch / "test.sqlite3")}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# WhiteNoise warns of a directory that is not there, and warnings are errors.
+STATIC_ROOT = _scratch / "static"
+STATIC_ROOT.mkdir()

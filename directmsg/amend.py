@@ -1,0 +1,170 @@
+"""What a sender may still change of a parcel that was not picked up: take it back, send its mail again,
+correct the contact address, ask another question."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from healthvault.outbox.models import Notification
+from healthvault.store.models import HolderKey
+from healthvault.vault.errors import WrongAnswer
+from records.proofs import mailbox_hash
+
+from . import notify, parcels
+from .models import Parcel
+from .newuser import normalise_answer
+
+MAILS_A_DAY = 5
+OPEN = (Parcel.State.WAITING, Parcel.State.LOCKED)
+
+
+class CannotAmend(Exception):
+    """A change that is refused; `code` is stable, and the text names the reason, never the content."""
+
+    code = "cannot_amend"
+    retry_after_s: int | None = None
+
+
+class NotWaiting(CannotAmend):
+    """It was picked up, or it is over."""
+
+    code = "not_waiting"
+
+
+class LockedForGood(CannotAmend):
+    """It was reset once already, and locked again."""
+
+    code = "locked"
+
+
+class TooSoon(CannotAmend):
+    """The contact was mailed a moment ago, or often today."""
+
+    code = "too_soon"
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class SealedUnderAnswer(CannotAmend):
+    """The content opens only with the answer as it is, and that was not given."""
+
+    code = "sealed_under_answer"
+
+
+def withdraw(parcel: Parcel) -> None:
+    """Take a parcel back: its content is shredded and its link dies.
+
+    To withdraw twice is no error. Raises NotWaiting when it was picked up or is over otherwise.
+    """
+    if parcels.close(parcel, Parcel.State.WITHDRAWN, from_states=OPEN):
+        return
+    if Parcel.objects.get(pk=parcel.pk).state != Parcel.State.WITHDRAWN:
+        raise NotWaiting("It was picked up, or it is over.")
+
+
+def send_again(parcel: Parcel) -> None:
+    """Mail a new link; a locked parcel gets new tries, once.
+
+    Raises NotWaiting, LockedForGood, TooSoon (15 minutes between two mails, five mails a day).
+    """
+    with transaction.atomic():
+        row = _open_row(parcel)
+        _require_quiet(row)
+        if row.state == Parcel.State.LOCKED:
+            _reset(row)
+        parcels.event(row, "resent")
+        parcels.new_link(row)
+
+
+def correct_contact(parcel: Parcel, email: str) -> None:
+    """Announce a waiting parcel to another address; links to the old one die.
+
+    `email` as `newuser.parse_contact` gives it. Raises NotWaiting, `parcels.TooManyParcels`.
+    """
+    contact_hash = mailbox_hash(email)
+    with transaction.atomic():
+        row = _open_row(parcel)
+        if row.state != Parcel.State.WAITING:
+            raise NotWaiting("It is locked; send it again first.")
+        if row.contact_email == email:
+            return
+        same = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
+        if same.exclude(pk=row.pk).count() >= parcels.MOST_OPEN_PER_CONTACT:
+            raise parcels.TooManyParcels
+        row.contact_email, row.contact_hash = email, contact_hash
+        row.notified = row.bounced = None
+        row.save(update_fields=["contact_email", "contact_hash", "notified", "bounced"])
+        parcels.event(row, "contact_corrected")
+        parcels.new_link(row)
+
+
+def ask_again(parcel: Parcel, question: str, answer: str, current_answer: str | None) -> None:
+    """Put another question, with its answer, before the content; all tries are given anew.
+
+    A parcel that has a question opens only with `current_answer`. Takes the time of two answers
+    outside any transaction. Raises NotWaiting, LockedForGood, SealedUnderAnswer.
+    """
+    holder = parcel.holder
+    if holder is None or parcel.state_now not in OPEN:
+        raise NotWaiting("It was picked up, or it is over.")
+    before = bytes(holder.wrapped)
+    # An instance of its own, not saved: the row changes in the transaction that changes the question.
+    changed = HolderKey(pk=holder.pk, kind=holder.kind, wrapped=before, answer_salt=holder.answer_salt)
+    _open_with(changed, current_answer)
+    changed.seal_under_answer(normalise_answer(answer))
+    with transaction.atomic():
+        row = _open_row(parcel)
+        mine = HolderKey.objects.filter(pk=holder.pk, wrapped=before)
+        if not mine.update(wrapped=changed.wrapped, answer_salt=changed.answer_salt):
+            raise SealedUnderAnswer("The answer was changed meanwhile.")
+        if row.state == Parcel.State.LOCKED:
+            _reset(row)
+        row.question, row.wrong_answers, row.tries_left = question, {}, settings.ANSWER_TRIES
+        row.save(update_fields=["question", "wrong_answers", "tries_left"])
+        parcels.event(row, "question_changed")
+
+
+def _open_with(holder: HolderKey, current_answer: str | None) -> None:
+    if holder.answer_salt is None:
+        holder.unwrap()
+        return
+    given = normalise_answer(current_answer or "")
+    if not given:
+        raise SealedUnderAnswer("The content is sealed under the present answer: send it as current_answer.")
+    try:
+        holder.unwrap(answer=given)
+    except WrongAnswer as error:
+        raise SealedUnderAnswer("current_answer is not the present answer.") from error
+
+
+def _open_row(parcel: Parcel) -> Parcel:
+    """The row, locked, while its parcel can still be picked up or reset."""
+    row = Parcel.objects.select_for_update(of=("self",)).select_related("inbound").get(pk=parcel.pk)
+    if row.state_now not in OPEN:
+        raise NotWaiting("It was picked up, or it is over.")
+    return row
+
+
+def _reset(row: Parcel) -> None:
+    """Unlock, once. The answers known to be wrong stay known."""
+    if row.was_reset:
+        raise LockedForGood("It was reset once and locked again: send it anew.")
+    row.state, row.decided, row.was_reset = Parcel.State.WAITING, None, True
+    row.tries_left = settings.ANSWER_TRIES
+    row.save(update_fields=["state", "decided", "was_reset", "tries_left"])
+    parcels.event(row, "reset")
+
+
+def _require_quiet(row: Parcel) -> None:
+    now = timezone.now()
+    mails = Notification.objects.filter(kind=notify.PARCEL, related_id=str(row.pk))
+    if mails.filter(created__gt=now - notify.QUIET).exists():
+        raise TooSoon("The contact was mailed a moment ago.", int(notify.QUIET.total_seconds()))
+    if mails.filter(created__gt=now - timedelta(days=1)).count() >= MAILS_A_DAY:
+        raise TooSoon("The contact was mailed often enough today.", 86_400)
