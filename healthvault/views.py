@@ -64,6 +64,35 @@ class SignOutView(LogoutView):
         return response
 
 
+#: What a User-Agent header contains, and whose it is. The first match counts: most claim to be others too.
+BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("CriOS", "Chrome"),
+    ("Safari", "Safari"),
+)
+SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "Mac"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser_words(user_agent: str) -> str:
+    """A browser as its owner would call it: "Firefox on Windows"; what is unknown stays as it came."""
+    browser = next((name for mark, name in BROWSERS if mark in user_agent), "")
+    system = next((name for mark, name in SYSTEMS if mark in user_agent), "")
+    return " on ".join(filter(None, (browser, system))) or user_agent or "Unknown browser"
+
+
 class SessionsView(ListUserSessionsView):
     """allauth's list of sessions, with the time each was last used."""
 
@@ -75,6 +104,7 @@ class SessionsView(ListUserSessionsView):
             # Every request pushes the end of the session to its idle limit from then.
             end = ends.get(session.session_key)
             session.last_used = end and end - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+            session.browser = browser_words(session.user_agent)
         return context
 
 
