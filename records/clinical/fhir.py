@@ -9,6 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 from records.clinical import fhir_care, fhir_drugs, fhir_facts
 from records.clinical.fhir_types import (
     DATA_ABSENT,
+    WRITTEN_TIME,
     Json,
     address,
     concept,
@@ -82,8 +83,15 @@ def resource_for(item: Item, patient: str = "Patient/patient") -> dict[str, Any]
     if not item.understood:
         return _not_understood(item, subject)
     if item.none_known and item.kind != "allergies":
-        return _none_known(item, subject)
-    return _BUILDERS[item.kind](item, subject)
+        resource = _none_known(item, subject)
+    else:
+        resource = _BUILDERS[item.kind](item, subject)
+    written = item.detail.get("start_text")
+    if written and item.start is None:
+        # "2 years ago" is no date, and is not to be lost.
+        extension = {"url": WRITTEN_TIME, "valueString": written}
+        resource["extension"] = [*resource.get("extension", []), extension]
+    return resource
 
 
 def bundle(document: ClinicalSummary) -> dict[str, Any]:

@@ -229,6 +229,8 @@ def observation(item: Item, subject: Json) -> Json:
     notes = [detail.get("comment", "")]
     if item.negated:
         notes.append("Said not to be so.")
+    if detail.get("not_measured"):
+        notes.append("A zero here means that nothing was measured.")
     return without_empty(
         {
             "resourceType": "Observation",

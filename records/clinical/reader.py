@@ -24,5 +24,10 @@ def read(data: bytes, content_type: str | None = None, filename: str | None = No
 
 
 def item_json(item: Item) -> dict[str, Any]:
-    """One item as plain JSON values: kind, codes, name, dates, value, standing, section and path."""
-    return output.item(item)
+    """One item as plain JSON values: kind, codes, name, dates, value, standing, section and path.
+
+    ``start_text`` is there too when the date was written in words that are no date ("2 years ago").
+    """
+    shape = output.item(item)
+    written = item.detail.get("start_text")
+    return {**shape, "start_text": written} if written and item.start is None else shape

@@ -8,7 +8,7 @@ from fhir.resources.R4B import get_fhir_model_class
 
 from records.clinical import fhir
 from records.clinical.fhir_types import date_time
-from records.clinical.reader import read
+from records.clinical.reader import item_json, read
 from records.clinical.types import KINDS, Coding, Detail, Item, PartialDate, Quantity
 from tests.pure.clinical.documents import everything
 
@@ -148,6 +148,22 @@ def test_values() -> None:
 )
 def test_dates_are_never_widened(date: PartialDate | None, shape: dict[str, Any]) -> None:
     assert date_time("d", date) == shape
+
+
+def test_a_time_in_words_is_not_lost() -> None:
+    item = Item(kind="results", name="Potassium", value="4", detail=Detail(start_text="in spring"))
+    resource = fhir.resource_for(item)
+    check(resource)
+    assert resource["extension"] == [
+        {"url": "urn:healthvault-direct:written-time", "valueString": "in spring"}
+    ]
+    assert item_json(item)["start_text"] == "in spring"
+    assert "start_text" not in item_json(Item(kind="results", start=PartialDate("2020")))
+
+
+def test_a_zero_that_is_no_reading_says_so() -> None:
+    item = Item(kind="vital_signs", name="Heart rate", value="0", detail=Detail(not_measured=True))
+    assert "nothing was measured" in fhir.resource_for(item)["note"][0]["text"]
 
 
 def test_a_system_in_words_is_no_system() -> None:
