@@ -1,7 +1,8 @@
 """What the mail agent needs to judge one address: anchors, revocation lists, policy, and our keys.
 
-Anchors and lists are read again only when their set's token changed, so that a message costs two small
-queries and every process follows a change at once. Keys are unwrapped when they are asked for, never kept.
+Domains, anchors and lists are read again only when their set's token changed, so that a message costs two
+small queries and every process follows a change at once. Keys are unwrapped when they are asked for, and
+never kept.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, Subquery
+from django.db.models import Q
 from django.utils import timezone
 
 from healthvault.audit import trail
-from trust.models import Anchor, Crl, Domain, Identity, Organization, Revocation, SetVersion
+from trust.models import Anchor, Crl, Domain, Identity, Organization, Revocation
 from trust.pki import revocation
 from trust.pki.certs import Certificate
 from trust.pki.policy import Policy, TrustContext
-from trust.versions import ANCHORS, CRLS
+from trust.versions import ANCHORS, CRLS, tokens
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
@@ -195,9 +196,9 @@ def for_address(address: str, *, incoming: bool = True) -> RecipientContext:
     `incoming`: whether mail to it is judged, else mail from it (whom it may write to). The address of a
     domain that is not ours is judged by what holds for all domains, and has no keys.
     """
-    domain, tokens = _domain_row(domain_of(address))
-    anchors = _anchor_set(tokens.get(ANCHORS))
-    crls = _crl_set(tokens.get(CRLS))
+    now = tokens()
+    anchors, crls = _anchor_set(now.get(ANCHORS)), _crl_set(now.get(CRLS))
+    domain = _domain(anchors, domain_of(address))
     policy = Policy(
         legacy=domain.tolerances, revocation="require" if domain.revocation == "require" else "soft"
     )
@@ -265,6 +266,7 @@ class _AnchorRow:
 @dataclass(frozen=True)
 class _AnchorSet:
     token: UUID | None = None
+    domains: dict[str, Domain] = field(default_factory=dict)
     rows: tuple[_AnchorRow, ...] = ()
     #: Fingerprint and domain (None: all) of what was paused or revoked.
     stopped: frozenset[tuple[str, UUID | None]] = frozenset()
@@ -289,18 +291,11 @@ _kept = _Kept()
 _MOST_CONTEXTS = 256
 
 
-def _domain_row(name: str) -> tuple[Domain, dict[str, UUID]]:
-    """The row of a domain and the tokens of the sets, in one query."""
-
-    def token(set_name: str) -> Subquery:
-        return Subquery(SetVersion.objects.filter(pk=set_name).values("token")[:1])
-
-    rows = Domain.objects.annotate(anchors_token=token(ANCHORS), crls_token=token(CRLS))
-    row = rows.filter(name=name).first()
-    if row is not None:
-        return row, {ANCHORS: row.anchors_token, CRLS: row.crls_token}
-    tokens = dict(SetVersion.objects.values_list("name", "token"))
-    return (ensure_domain(name) if is_hosted(name) else Domain(name=name)), tokens
+def _domain(anchors: _AnchorSet, name: str) -> Domain:
+    known = anchors.domains.get(name)
+    if known is not None:
+        return known
+    return ensure_domain(name) if is_hosted(name) else Domain(name=name)
 
 
 def _anchor_set(token: UUID | None) -> _AnchorSet:
@@ -341,7 +336,8 @@ def _read_anchors(token: UUID | None) -> _AnchorSet:
             outgoing = outgoing and bool(row["bundle__uses__outgoing"])
         certificate = certificates.setdefault(row["sha256"], Certificate(bytes(row["der"])))
         used.append(_AnchorRow(certificate, domain_id, incoming, outgoing))
-    return _AnchorSet(token, tuple(used), frozenset(stopped))
+    domains = {row.name: row for row in Domain.objects.all()}
+    return _AnchorSet(token, domains, tuple(used), frozenset(stopped))
 
 
 def usable_labels() -> frozenset[str]:

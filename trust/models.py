@@ -96,8 +96,10 @@ def known_tolerances(names: Any) -> None:
         )
 
 
-class Domain(models.Model):
+class Domain(Versioned):
     """How one of our own domains judges. Which domains are ours is said by the settings alone."""
+
+    SET = ANCHORS
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=255, unique=True)

@@ -154,6 +154,7 @@ def test_real_patients_meet_real_partners_only(ca, bundle, settings, environment
 
 
 def test_reading_twice_asks_for_the_anchors_once(ca):
+    context.ensure_domains()
     anchor_row(ca)
     context.for_address(ADDRESS)
     with CaptureQueriesContext(connection) as queries:
@@ -198,6 +199,14 @@ def test_a_change_by_another_process_is_seen(ca):
     assert not trusts(ca)
 
 
+def test_a_change_of_a_domain_is_seen_at_the_next_message():
+    domain = context.ensure_domain(OURS)
+    assert not context.for_address(ADDRESS).require_wrapped
+    domain.require_wrapped = True
+    domain.save()
+    assert context.for_address(ADDRESS).require_wrapped
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_was_rolled_back_is_forgotten(ca, other_ca):
     anchor_row(ca)
@@ -219,6 +228,7 @@ def test_without_tokens_nothing_is_kept(ca):
 
 
 def test_noting_the_use_of_an_anchor_is_no_change(ca):
+    context.ensure_domains()
     anchor_row(ca)
     before = context.for_address(ADDRESS).trust
     context.mark_used(ca.sha256)
