@@ -84,9 +84,9 @@ def test_a_large_document_takes_linear_time() -> None:
 
     def seconds(entries: int) -> tuple[float, int]:
         data = document(section("30954-2", entry * entries))
-        start = time.perf_counter()
+        start = time.process_time()
         count = len(read(data).items)
-        return time.perf_counter() - start, count
+        return time.process_time() - start, count
 
     seconds(10)
     small, few = seconds(150)
