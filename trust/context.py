@@ -199,9 +199,7 @@ def for_address(address: str, *, incoming: bool = True) -> RecipientContext:
     now = tokens()
     anchors, crls = _anchor_set(now.get(ANCHORS)), _crl_set(now.get(CRLS))
     domain = _domain(anchors, domain_of(address))
-    policy = Policy(
-        legacy=domain.tolerances, revocation="require" if domain.revocation == "require" else "soft"
-    )
+    policy = _policy(domain)
 
     def trust(direction: Direction) -> TrustContext:
         return _trust(anchors, crls, domain, policy, direction)
