@@ -16,6 +16,7 @@ from records.models import Message
 
 PRODUCT = "HealthVault Direct"
 CONSOLE = "/trust/"
+TABLES = "/admin/trust/"
 TRUST_REQUEST = "/trust/request/"
 DEMO_MAIL = "/demo/mail/"
 
@@ -82,8 +83,8 @@ class Portal:
             self._item("Waiting", reverse("directmsg:waiting"), "waiting", self.waiting, "waiting"),
             self._item("Account", reverse("account"), "account"),
         ]
-        if self._account.is_staff and _served(CONSOLE):
-            items.append(self._item("Trust", CONSOLE, "trust"))
+        if self._account.is_staff:
+            items.append(self._item("Trust", _served(CONSOLE) or TABLES, "trust"))
         return items
 
     @property
@@ -97,7 +98,7 @@ class Portal:
         if path.startswith("/pickup/"):
             return reverse("directmsg:waiting")
         roots = (reverse("directmsg:inbox"), reverse("directmsg:waiting"), reverse("records:list"))
-        found = [root for root in (*roots, reverse("account"), CONSOLE) if path.startswith(root)]
+        found = [root for root in (*roots, reverse("account"), CONSOLE, TABLES) if path.startswith(root)]
         return max(found, key=len, default="")
 
     def _item(self, label: str, url: str, icon: str, count: int = 0, means: str = "") -> NavigationItem:

@@ -326,7 +326,9 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if PUBLIC_HTTPS:
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+    # Machines of our own network ask over http, and whoever checks a certificate must be able to
+    # fetch its issuer and revocation list without one (RFC 5280 section 8).
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^messagecenter/certs/"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
@@ -397,13 +399,13 @@ IDP_OIDC_ADAPTER = "healthvault.accounts.PartnerTokenAdapter"
 IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN = 3600
 IDP_OIDC_RATE_LIMITS: dict[str, str] = {}
 
-# --- work in the background ----------------------------------------------------------------------------------
+# --- work in the background --------------------------------------------------------------------------------
 
 SWEEP_SECONDS = 5 if EMBEDDED else 60
 CELERY_QUEUE = env.text("CELERY_QUEUE", "healthvault")
 LEASE_SECONDS = env.number("LEASE_SECONDS", 300, least=1)
 
-# --- logs ------------------------------------------------------------------------------------------------------
+# --- logs --------------------------------------------------------------------------------
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 LOGGING = {

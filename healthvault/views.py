@@ -18,6 +18,7 @@ from django.contrib.sessions.models import Session
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
@@ -128,6 +129,12 @@ def server_error(request: HttpRequest) -> HttpResponse:
     log.error("error page %s shown for %s", error_id, route)
     # Without a request: the context processors may be what broke.
     return render(None, "500.html", {"error_id": error_id}, status=500)  # type: ignore[arg-type]
+
+
+@require_safe
+def icon(request: HttpRequest) -> HttpResponse:
+    """The icon, for browsers that ask at the old place."""
+    return redirect(static("img/mark.svg"))
 
 
 @require_safe
