@@ -46,7 +46,10 @@ OUTER = (
     b"MIME-Version: 1.0\r\n"
 )
 ENVELOPE_TYPE = b'Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name="smime.p7m"\r\n'
-SIGNED_TYPE = b'Content-Type: multipart/signed; protocol="application/pkcs7-signature"; micalg=sha-256; boundary="signed"\r\n'
+SIGNED_TYPE = (
+    b"Content-Type: multipart/signed; micalg=sha-256; boundary=signed;\r\n"
+    b' protocol="application/pkcs7-signature"\r\n'
+)
 SIGNATURE_HEAD = (
     b"Content-Type: application/pkcs7-signature; name=smime.p7s\r\nContent-Transfer-Encoding: base64\r\n"
 )

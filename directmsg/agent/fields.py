@@ -299,7 +299,9 @@ def parse_structured(text: str) -> Structured:
     Raises TooLarge for over 100 parameters or over 64 pieces of one.
     """
     pieces = _split_outside_quotes(text)
-    value = _strip_comments(pieces[0]).strip().strip('"').strip().lower() if pieces else ""
+    value = _strip_comments(pieces[0]).strip().strip('"').strip().lower()
+    if len(pieces) == 1:
+        return Structured(value, {})
     if len(pieces) - 1 > MAX_PARAMETERS:
         raise TooLarge("too many parameters", limit=MAX_PARAMETERS, found=len(pieces) - 1)
     plain: dict[str, str] = {}
@@ -313,6 +315,8 @@ def parse_structured(text: str) -> Structured:
 
 def _split_outside_quotes(text: str) -> list[str]:
     """Cut at each semicolon that stands in no quoted string."""
+    if '"' not in text and "\\" not in text:
+        return text.split(";")
     pieces: list[str] = []
     begin = at = 0
     quoted = False
