@@ -9,14 +9,17 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob, rewrap_all
+from healthvault.store.errors import Busy
 from healthvault.store.faults import fault
 from healthvault.store.lookup import lookup_hash
 from healthvault.store.models import Blob, HolderKey
@@ -27,7 +30,7 @@ from records.intake import IncomingMessage
 from records.models import Account, Message, Record, Right
 
 from . import notify, parcels
-from .models import AnswerAttempt, Parcel, PickupCode
+from .models import AnswerAttempt, InboundMail, Parcel, PickupCode
 from .newuser import contact_matches, normalise_answer
 
 ANSWERS_PER_CONTACT_A_DAY = 10
@@ -151,7 +154,7 @@ def contact(parcel: Parcel, account: Account, typed: str, network: str) -> bytes
         raise NothingEntered
 
     def compare() -> bytes:
-        if not contact_matches(typed, parcel.contact_email):
+        if not contact_matches(typed, parcel.contact):
             raise DoesNotOpen("another address")
         return _holder(parcel).unwrap()
 
@@ -164,24 +167,29 @@ def _holder(parcel: Parcel) -> HolderKey:
     return parcel.holder
 
 
-def _attempt(parcel: Parcel, account: Account, given: str, network: str, compare) -> bytes:  # type: ignore[no-untyped-def]
+def _attempt(
+    parcel: Parcel, account: Account, given: str, network: str, compare: Callable[[], bytes]
+) -> bytes:
     mark = lookup_hash("answer", f"{parcel.pk}:{given}")
     attempt = _reserve(parcel, account, mark, network)
     if isinstance(attempt, Locked):
         raise attempt
     try:
-        key: bytes = compare()
+        key = compare()
     except DoesNotOpen:
         raise _settle_wrong(parcel, mark) from None
+    except Busy as error:
+        if attempt is not None:
+            # Nothing was compared: the try is given back.
+            _settle_right(parcel, mark, attempt)
+        raise TooManyTries from error
     finally:
         fault("claim.checked")
     _settle_right(parcel, mark, attempt)
     return key
 
 
-def _reserve(
-    parcel: Parcel, account: Account, mark: str, network: str
-) -> AnswerAttempt | Locked | None:
+def _reserve(parcel: Parcel, account: Account, mark: str, network: str) -> AnswerAttempt | Locked | None:
     """Count a try before it is compared; the same answer in flight or seen before costs none.
 
     `Locked` is returned, not raised, when this call itself locks the parcel: raising would undo it.
@@ -292,7 +300,7 @@ def send_code(parcel: Parcel, account: Account) -> None:
         made = PickupCode(contact_hash=parcel.contact_hash, account=account, tries_left=CODE_TRIES)
         made.code_hash = _code_hash(made, code)
         made.save(force_insert=True)
-        notify.pickup_code(parcel.contact_email, code)
+        notify.pickup_code(parcel.contact, code)
 
 
 def check_code(parcel: Parcel, account: Account, typed: str) -> None:
@@ -317,7 +325,7 @@ def check_code(parcel: Parcel, account: Account, typed: str) -> None:
             row.used = timezone.now() if right else None
             row.save(update_fields=["tries_left", "used"])
         if right:
-            proofs.add(account, parcel.contact_email)
+            proofs.add(account, parcel.contact)
     if not right:
         raise WrongCode
 
@@ -357,12 +365,12 @@ def claim(parcel: Parcel, account: Account, record: Record, key: bytes) -> Messa
     """
     if not visible_to(account, Right.MODIFY).filter(pk=record.pk).exists():
         raise NotYourRecord
-    content = preview(parcel, key).content
+    content, holder = preview(parcel, key).content, _holder(parcel)
     record_key = record.holder.unwrap()
     with transaction.atomic():
         now = timezone.now()
         won = Parcel.objects.filter(
-            pk=parcel.pk, state=Parcel.State.WAITING, expires__gt=now, holder=parcel.holder
+            pk=parcel.pk, state=Parcel.State.WAITING, expires__gt=now, holder=holder
         ).update(
             state=Parcel.State.CLAIMED,
             claimed_by=account,
@@ -378,9 +386,9 @@ def claim(parcel: Parcel, account: Account, record: Record, key: bytes) -> Messa
         message = filing.file_message(record, content, patient_confirmed=True)
         Parcel.objects.filter(pk=parcel.pk).update(message=message)
         parcels.erase_secrets(parcel)
-        if parcel.inbound_id:
-            type(parcel.inbound).objects.filter(pk=parcel.inbound_id).update(message=message)
-        HolderKey.objects.filter(pk=parcel.holder_id).delete()
+        if parcel.inbound_id is not None:
+            InboundMail.objects.filter(pk=parcel.inbound_id).update(message=message)
+        holder.delete()
         parcels.event(parcel, "claimed")
         trail.record("parcel.claimed", actor=account, record=record, subject=parcel.pk)
         fault("claim.filed")
@@ -389,8 +397,9 @@ def claim(parcel: Parcel, account: Account, record: Record, key: bytes) -> Messa
 
 
 def decline(parcel: Parcel, account: Account | None) -> bool:
-    """"This is not for me": the content is shredded and the sender learns it."""
-    return parcels.close(parcel, Parcel.State.DECLINED)
+    """ "This is not for me": the content is shredded and the sender learns it; False when it was over."""
+    open_states = (Parcel.State.WAITING, Parcel.State.LOCKED)
+    return parcels.close(parcel, Parcel.State.DECLINED, from_states=open_states)
 
 
 def network_of(address: str) -> str:
@@ -405,7 +414,7 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network(f"{ip}/{prefix}", strict=False))
 
 
-def session_contact(request) -> str | None:  # type: ignore[no-untyped-def]
+def session_contact(request: HttpRequest) -> str | None:
     """The contact address of the parcel this session came for by its link, while it still waits."""
     pending = request.session.get("pickup")
     if not pending:
@@ -413,4 +422,4 @@ def session_contact(request) -> str | None:  # type: ignore[no-untyped-def]
     parcel = Parcel.objects.filter(pk=pending["parcel"], token_hash=pending["token"]).first()
     if parcel is None or parcel.state_now != Parcel.State.WAITING or parcel.for_record_id:
         return None
-    return str(parcel.contact_email)
+    return parcel.contact

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from allauth.account.adapter import get_adapter
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from healthvault.audit import trail
+from records import proofs
 
 from . import addresses, find, pickup
 from .forms import AnswerForm, ClaimForm, CodeForm, ContactForm, FindForm
@@ -29,17 +34,22 @@ HANDLE = "pickup"
 OPENED = "pickup_opened"
 
 
-# --- the link, without sign-in -------------------------------------------------------------------------------
+# --- the link, without sign-in --------------------------------------------------------------------------
 
 
 @require_safe
 def link(request: HttpRequest, token: str) -> HttpResponse:
     """Swap the token for a handle in this session, and go on at an address without it."""
     parcel = pickup.by_token(token)
-    request.session[HANDLE] = (
-        {"parcel": str(parcel.pk), "token": parcel.token_hash} if parcel else {"parcel": "", "token": ""}
-    )
-    return redirect("directmsg:pickup")
+    # A link that leads nowhere gets a handle too: nothing in the answer tells the two apart.
+    request.session[HANDLE] = _handle(parcel) if parcel else {"parcel": str(uuid4()), "token": ""}
+    response = redirect("directmsg:pickup")
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _handle(parcel: Parcel) -> dict[str, Any]:
+    return {"parcel": str(parcel.pk), "token": parcel.token_hash}
 
 
 @require_safe
@@ -53,23 +63,32 @@ def waiting_here(request: HttpRequest) -> HttpResponse:
         "directmsg/pickup.html",
         {
             "parcel": parcel,
-            "contact": mask_email(parcel.contact_email),
-            "others": pickup.others_for_same_contact(parcel),
+            "contact": mask_email(parcel.contact),
+            "others": _others(request, parcel),
         },
     )
+
+
+def _others(request: HttpRequest, parcel: Parcel) -> list[Parcel]:
+    """What else waits for the address, told only to who has shown to read its mailbox."""
+    if not request.user.is_authenticated or not proofs.has(request.user, parcel.contact_hash):
+        return []
+    return pickup.others_for_same_contact(parcel)
 
 
 @require_POST
 def not_for_me(request: HttpRequest) -> HttpResponse:
     """Decline: the content is erased and the sender learns that the address was wrong."""
     parcel = _pending(request)
-    if parcel is not None and "sure" in request.POST:
-        pickup.decline(parcel, request.user if request.user.is_authenticated else None)
-        request.session.pop(HANDLE, None)
-        return render(request, "directmsg/pickup_declined.html")
     if parcel is None:
         return redirect("directmsg:pickup")
-    return render(request, "directmsg/pickup_decline.html", {"parcel": parcel})
+    if "sure" not in request.POST:
+        return render(request, "directmsg/pickup_decline.html", {"parcel": parcel})
+    if not pickup.decline(parcel, request.user if request.user.is_authenticated else None):
+        return redirect("directmsg:pickup")
+    trail.record("pickup.declined", subject=parcel.pk, request=request)
+    _drop(request)
+    return render(request, "directmsg/pickup_declined.html")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -82,17 +101,17 @@ def find_waiting(request: HttpRequest) -> HttpResponse:
     return render(request, "directmsg/pickup_find.html", {"form": form, "sent": False})
 
 
-# --- signed in ---------------------------------------------------------------------------------------------------
+# --- signed in ------------------------------------------------------------------------------------------
 
 
 def with_parcel(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Hand the pending parcel to a view of a signed-in person, or show that it is gone."""
+    """Hand the waiting parcel to a view of a signed-in person, or show that it is gone or locked."""
 
     @login_required
     @wraps(view)
     def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         parcel = _pending(request)
-        if parcel is None:
+        if parcel is None or parcel.state == Parcel.State.LOCKED:
             return redirect("directmsg:pickup")
         return view(request, parcel, *args, **kwargs)
 
@@ -112,9 +131,9 @@ def choose(request: HttpRequest, parcel_id: str) -> HttpResponse:
     """Go on with one of the parcels of the waiting page."""
     for parcel in pickup.waiting_for(request.user):
         if str(parcel.pk) == str(parcel_id):
-            request.session[HANDLE] = {"parcel": str(parcel.pk), "token": parcel.token_hash}
+            request.session[HANDLE] = _handle(parcel)
             return redirect("directmsg:pickup_answer")
-    return redirect("directmsg:waiting")
+    raise Http404
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -137,7 +156,9 @@ def answer(request: HttpRequest, parcel: Parcel) -> HttpResponse:
         else:
             return _go_on(request, parcel, key)
     parcel.refresh_from_db(fields=["tries_left"])
-    response = render(request, "directmsg/pickup_answer.html", {"parcel": parcel, "form": form}, status=status)
+    response = render(
+        request, "directmsg/pickup_answer.html", {"parcel": parcel, "form": form}, status=status
+    )
     if status == 429:
         response.headers["Retry-After"] = str(pickup.TooManyTries.retry_after_s)
     return response
@@ -166,6 +187,9 @@ def _go_on(request: HttpRequest, parcel: Parcel, key: bytes) -> HttpResponse:
 @with_parcel
 def code(request: HttpRequest, parcel: Parcel) -> HttpResponse:
     """Ask the mailed code that shows who reads the contact mailbox."""
+    if _opened_key(request, parcel) is None:
+        # Mails go out only to an address that was typed right.
+        return redirect("directmsg:pickup_answer")
     if not pickup.needs_code(parcel, request.user):
         return redirect("directmsg:pickup_claim")
     form = CodeForm(request.POST if "pickup_code" in request.POST else None)
@@ -180,7 +204,7 @@ def code(request: HttpRequest, parcel: Parcel) -> HttpResponse:
                 return redirect("directmsg:pickup_claim")
         except pickup.PickupError as error:
             form.add_error(None, error.words) if form.is_bound else messages.error(request, error.words)
-    context = {"parcel": parcel, "form": form, "contact": mask_email(parcel.contact_email)}
+    context = {"parcel": parcel, "form": form, "contact": mask_email(parcel.contact)}
     return render(request, "directmsg/pickup_code.html", context)
 
 
@@ -197,10 +221,10 @@ def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             message = _claim(request, parcel, form, key)
-        except pickup.NotWaiting:
+        except pickup.PickupError:
+            # Somebody else was quicker, or the record was taken from this person meanwhile.
             return redirect("directmsg:pickup")
-        for name in (HANDLE, OPENED):
-            request.session.pop(name, None)
+        _drop(request)
         request.session.cycle_key()
         return redirect(f"{reverse('directmsg:message', args=[message.pk])}?claimed=1")
     context = {"parcel": parcel, "form": form, "preview": pickup.preview(parcel, key)}
@@ -209,22 +233,22 @@ def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
 
 def _claim(request: HttpRequest, parcel: Parcel, form: ClaimForm, key: bytes) -> Any:
     chosen = form.cleaned_data["record"]
-    if chosen == ClaimForm.NEW:
-        record = addresses.open_record(
-            request.user, form.cleaned_data["name"].strip(), form.cleaned_data["relationship"]
-        )
-    else:
-        record = form.records[chosen]
-    return pickup.claim(parcel, request.user, record, key)
+    if chosen != ClaimForm.NEW:
+        return pickup.claim(parcel, request.user, form.records[chosen], key)
+    name, relationship = form.cleaned_data["name"].strip(), form.cleaned_data["relationship"]
+    with transaction.atomic():
+        # Together: who loses the race for the parcel is not left with an empty record.
+        record = addresses.open_record(request.user, name, relationship)
+        return pickup.claim(parcel, request.user, record, key)
 
 
-# --- the handle ------------------------------------------------------------------------------------------------------
+# --- the handle -----------------------------------------------------------------------------------------
 
 
 def _pending(request: HttpRequest) -> Parcel | None:
     """The waiting (or locked) parcel of this session's handle; a replaced link ends the handle."""
     handle = request.session.get(HANDLE)
-    if not handle or not handle["parcel"]:
+    if not handle:
         return None
     parcel = (
         Parcel.objects.select_related("holder", "content", "organization", "for_record__holder", "inbound")
@@ -234,6 +258,11 @@ def _pending(request: HttpRequest) -> Parcel | None:
     if parcel is None or parcel.state_now not in (Parcel.State.WAITING, Parcel.State.LOCKED):
         return None
     return parcel
+
+
+def _drop(request: HttpRequest) -> None:
+    for name in (HANDLE, OPENED):
+        request.session.pop(name, None)
 
 
 def _opened_key(request: HttpRequest, parcel: Parcel) -> bytes | None:
@@ -246,8 +275,6 @@ def _opened_key(request: HttpRequest, parcel: Parcel) -> bytes | None:
 
 def _claimed_by_me(request: HttpRequest) -> Parcel | None:
     handle = request.session.get(HANDLE)
-    if not handle or not handle["parcel"] or not request.user.is_authenticated:
+    if not handle or not request.user.is_authenticated:
         return None
     return Parcel.objects.filter(pk=handle["parcel"], claimed_by=request.user).first()
-
-

@@ -56,7 +56,7 @@ def _addresses(records: list[Any]) -> list[Any]:
 def message(request: HttpRequest, message_id: str) -> HttpResponse:
     """One message: text, attachments and what became of each, the items found, and who signed it."""
     shown = _message(request, message_id, Right.VIEW)
-    trail.record("message.viewed", actor=request.user, record=shown.record, subject=shown.pk)
+    trail.record("message.viewed", record=shown.record, subject=shown.pk, request=request)
     attachments = list(shown.attachments.select_related("message__record__holder", "blob"))
     documents = list(
         Document.objects.filter(attachment__in=attachments).select_related("record__holder", "attachment")
@@ -103,8 +103,10 @@ def mark_opened(request: HttpRequest, message_id: str) -> HttpResponse:
 def attachment(request: HttpRequest, message_id: str, position: int) -> HttpResponse:
     """Download one attachment, as bytes that never run in this origin."""
     shown = _message(request, message_id, Right.VIEW)
-    part = get_object_or_404(Attachment.objects.select_related("blob__holder"), message=shown, position=position)
-    trail.record("attachment.downloaded", actor=request.user, record=shown.record, subject=part.pk)
+    part = get_object_or_404(
+        Attachment.objects.select_related("blob__holder"), message=shown, position=position
+    )
+    trail.record("attachment.downloaded", record=shown.record, subject=part.pk, request=request)
     return download(open_blob(part.blob), part.filename, part.content_type)
 
 
@@ -115,7 +117,7 @@ def raw(request: HttpRequest, message_id: str) -> HttpResponse:
     shown = _message(request, message_id, Right.CUSTODIAN)
     if shown.raw is None:
         raise Http404
-    trail.record("message.downloaded", actor=request.user, record=shown.record, subject=shown.pk)
+    trail.record("message.downloaded", record=shown.record, subject=shown.pk, request=request)
     return download(open_blob(shown.raw), "message.eml", "application/octet-stream")
 
 
@@ -127,8 +129,10 @@ def decide_attachment(request: HttpRequest, message_id: str, position: int) -> H
     part = get_object_or_404(
         Attachment.objects.select_related("message__record__holder"), message=shown, position=position
     )
-    filing.decide_file(part, add="add" in request.POST)
-    trail.record("attachment.decided", actor=request.user, record=shown.record, subject=part.pk)
+    # A form without either button decides nothing.
+    if {"add", "leave"} & set(request.POST):
+        filing.decide_file(part, add="add" in request.POST)
+        trail.record("attachment.decided", record=shown.record, subject=part.pk, request=request)
     return redirect("directmsg:message", message_id=shown.pk)
 
 
@@ -141,7 +145,7 @@ def confirm_document(request: HttpRequest, document_id: str) -> HttpResponse:
         raise Http404
     record = require_access(request.user, document.record_id, Right.MODIFY)
     filing.confirm_patient(document)
-    trail.record("document.confirmed", actor=request.user, record=record, subject=document.pk)
+    trail.record("document.confirmed", record=record, subject=document.pk, request=request)
     return redirect("directmsg:message", message_id=document.attachment.message_id)
 
 

@@ -19,6 +19,9 @@ from .clinical.errors import ClinicalError
 from .forms import PreferencesForm
 from .models import Document, Entry, EntrySource, Import, Right
 
+#: Items that people see; what was rejected, undone or deleted is no part of the record.
+SHOWN = (Entry.State.ACTIVE, Entry.State.PROPOSED)
+
 
 @require_safe
 @login_required
@@ -35,7 +38,7 @@ def record_list(request: HttpRequest) -> HttpResponse:
 def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
     """Every item of the record by kind."""
     record = require_access(request.user, record_id, Right.VIEW)
-    trail.record("record.viewed", actor=request.user, record=record)
+    trail.record("record.viewed", record=record, request=request)
     documents = Document.objects.filter(record=record).select_related("record__holder").order_by("-created")
     context = {
         "record": record,
@@ -53,12 +56,15 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """One item and where it came from."""
     record = require_access(request.user, record_id, Right.VIEW)
     shown = (
-        Entry.objects.select_related("record__holder", "filing__document__attachment__message", "attachment", "blob")
-        .filter(record=record, pk=entry_id)
+        Entry.objects.select_related(
+            "record__holder", "filing__document__attachment__message", "attachment", "blob"
+        )
+        .filter(record=record, pk=entry_id, state__in=SHOWN)
         .first()
     )
     if shown is None:
         raise Http404
+    trail.record("item.viewed", record=record, subject=shown.pk, request=request)
     sources = EntrySource.objects.filter(entry=shown).select_related("filing__document__record__holder")
     context = {
         "record": record,
@@ -75,10 +81,13 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
 def entry_file(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """Download the bytes of a File item."""
     record = require_access(request.user, record_id, Right.VIEW)
-    shown = Entry.objects.select_related("record__holder", "blob__holder").filter(record=record, pk=entry_id).first()
+    rows = Entry.objects.select_related("record__holder", "blob__holder").filter(
+        record=record, state__in=SHOWN
+    )
+    shown = rows.filter(pk=entry_id).first()
     if shown is None or shown.blob is None:
         raise Http404
-    trail.record("file.downloaded", actor=request.user, record=record, subject=shown.pk)
+    trail.record("file.downloaded", record=record, subject=shown.pk, request=request)
     return download(open_blob(shown.blob), shown.content["name"], shown.content["content_type"])
 
 
@@ -88,7 +97,7 @@ def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResp
     """A document as its author wrote it, built from the parsed tree."""
     record = require_access(request.user, record_id, Right.VIEW)
     shown = _document(record_id, document_id)
-    trail.record("document.viewed", actor=request.user, record=record, subject=shown.pk)
+    trail.record("document.viewed", record=record, subject=shown.pk, request=request)
     try:
         view = narrative.render(open_blob(shown.blob), prefix=f"d{shown.pk.hex[-8:]}")
     except ClinicalError as error:
@@ -103,8 +112,10 @@ def document_file(request: HttpRequest, record_id: str, document_id: str) -> Htt
     """Download a document byte for byte."""
     record = require_access(request.user, record_id, Right.VIEW)
     shown = _document(record_id, document_id)
-    trail.record("document.downloaded", actor=request.user, record=record, subject=shown.pk)
-    return download(open_blob(shown.blob), f"document-{shown.created:%Y-%m-%d}.xml", "application/octet-stream")
+    trail.record("document.downloaded", record=record, subject=shown.pk, request=request)
+    return download(
+        open_blob(shown.blob), f"document-{shown.created:%Y-%m-%d}.xml", "application/octet-stream"
+    )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -116,7 +127,7 @@ def settings(request: HttpRequest, record_id: str) -> HttpResponse:
     form = PreferencesForm(request.POST or None, initial=PreferencesForm.initial_for(record, grant))
     if request.method == "POST" and form.is_valid():
         form.apply(record, grant)
-        trail.record("record.settings_changed", actor=request.user, record=record)
+        trail.record("record.settings_changed", record=record, request=request)
         messages.success(request, "Your settings are saved.")
         return redirect("records:settings", record_id=record.pk)
     return render(request, "records/settings.html", {"record": record, "form": form})

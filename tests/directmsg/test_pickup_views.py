@@ -1,0 +1,418 @@
+"""Picking up with a browser: from the link in the mail to the message in the record."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from directmsg import parcels, pickup
+from directmsg.models import AnswerAttempt, DirectAddress, MailEvent, Parcel, PickupCode
+from healthvault.audit.models import AuditEvent
+from healthvault.outbox.models import Notification
+from healthvault.store import models as store_models
+from healthvault.store.models import Blob
+from records.models import Account, Attachment, Grant, Message, Record
+from tests import factories
+from tests.documents import CDA_TYPE, VISIT
+
+pytestmark = pytest.mark.django_db
+
+PICKUP, ANSWER, CODE, CLAIM = "/pickup/", "/pickup/answer/", "/pickup/code/", "/pickup/claim/"
+NOT_FOR_ME, FIND = "/pickup/not-for-me/", "/pickup/find/"
+FILES = (("visit.xml", CDA_TYPE, VISIT), ("map.pdf", "application/pdf", b"%PDF-1.4 test"))
+SCANNERS = ("Mozilla/5.0", "SafeLinks/1.0", "Barracuda Sentinel", "Slackbot-LinkExpanding 1.0", "curl/8")
+
+
+@pytest.fixture
+def account() -> Account:
+    return factories.account()
+
+
+@pytest.fixture
+def record(account) -> Record:
+    return factories.record(account)
+
+
+def link_of(parcel: Parcel) -> str:
+    """The path of the newest link mailed for a parcel."""
+    mail = Notification.objects.filter(related_id=str(parcel.pk)).order_by("created").last()
+    return re.search(r"/pickup/[\w-]{43}/", mail.text)[0]
+
+
+def browser(account: Account | None = None, parcel: Parcel | None = None) -> Client:
+    """A browser, signed in as `account`, that came by the link of `parcel`."""
+    made = Client()
+    if account is not None:
+        made.force_login(account)
+    if parcel is not None:
+        made.get(link_of(parcel))
+    return made
+
+
+def state(parcel: Parcel) -> dict:
+    return Parcel.objects.filter(pk=parcel.pk).values().get()
+
+
+# --- the whole way --------------------------------------------------------------------------------------
+def test_from_the_link_to_the_record(account, record):
+    parcel = factories.parcel(files=FILES)
+    client = Client()
+    arrived = client.get(link_of(parcel))
+    assert (arrived.status_code, arrived.headers["Location"]) == (302, PICKUP)
+
+    page = client.get(PICKUP).content.decode()
+    assert "Larkspur Community Hospital" in page
+    assert "n***@patient.example" in page
+    for hidden in ("First pet", "Biscuit", "Your summary", "map.pdf", "nora@"):
+        assert hidden not in page
+    asked = client.get(ANSWER)
+    assert (asked.status_code, asked.headers["Location"]) == (302, f"/accounts/login/?next={ANSWER}")
+
+    client.force_login(account)
+    question = client.get(ANSWER).content.decode()
+    assert "First pet?" in question
+    assert "3 tries left" in question
+    assert client.post(ANSWER, {"answer": " bis-cuit"}).headers["Location"] == CLAIM
+    shown = client.get(CLAIM).content.decode()
+    for word in ("Your summary", "map.pdf", "visit.xml", account.email):
+        assert word in shown
+    done = client.post(CLAIM, {"record": str(record.pk)})
+    message = Message.objects.get()
+    assert done.headers["Location"] == f"/messages/{message.pk}/?claimed=1"
+    assert (message.record, message.subject) == (record, "Your summary")
+    assert state(parcel)["state"] == "claimed"
+    assert "pickup" not in client.session
+    assert "pickup_opened" not in client.session
+    assert client.get(done.headers["Location"]).status_code == 200
+
+
+def test_a_new_record_is_opened_for_somebody_else(account, record):
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    nameless = client.post(CLAIM, {"record": "new", "name": " "})
+    assert nameless.status_code == 200
+    assert Record.objects.count() == 1
+    client.post(CLAIM, {"record": "new", "name": "Ida Whitlock", "relationship": "child"})
+    child = Message.objects.get().record
+    assert (child.name, child != record) == ("Ida Whitlock", True)
+    assert Grant.objects.get(record=child).relationship == "child"
+    assert DirectAddress.objects.filter(record=child).exists()
+
+
+def test_who_loses_the_race_is_left_without_an_empty_record(account, monkeypatch):
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    real = pickup.claim
+
+    def slower(mine, *args):
+        # On a connection of its own this would stand; here the view's transaction takes it back.
+        parcels.close(mine, Parcel.State.DECLINED)
+        return real(mine, *args)
+
+    monkeypatch.setattr(pickup, "claim", slower)
+    lost = client.post(CLAIM, {"record": "new", "name": "Ida", "relationship": "child"})
+    assert lost.headers["Location"] == PICKUP
+    assert not Record.objects.exists()
+    assert not DirectAddress.objects.exists()
+
+
+def test_records_one_may_only_view_are_no_choice(account, record):
+    other = factories.record(factories.account("eve@stranger.example", "Eve"))
+    Grant.objects.create(account=account, record=other, right=1)
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    assert client.post(CLAIM, {"record": str(other.pk)}).status_code == 200
+    assert not Message.objects.exists()
+
+
+# --- GET and HEAD change nothing ------------------------------------------------------------------------
+def test_machines_that_open_links_change_nothing(account):
+    parcel = factories.parcel()
+    before, link = state(parcel), link_of(parcel)
+    mails, events = Notification.objects.count(), MailEvent.objects.count()
+    signed_in = browser(account)
+    for number in range(50):
+        scanner = Client(headers={"User-Agent": SCANNERS[number % len(SCANNERS)]})
+        assert scanner.get(link, follow=True).status_code == 200
+    assert Client().head(link).status_code == 302
+    for path in (link, PICKUP, ANSWER, CODE, CLAIM, NOT_FOR_ME, FIND):
+        signed_in.get(path)
+        signed_in.head(path)
+    assert state(parcel) == before
+    assert (Notification.objects.count(), MailEvent.objects.count()) == (mails, events)
+    assert not AnswerAttempt.objects.exists()
+    assert not PickupCode.objects.exists()
+
+
+def test_pages_of_pickup_are_not_kept_and_tell_no_referrer(account):
+    parcel = factories.parcel()
+    for answer in (Client().get(link_of(parcel)), browser(account, parcel).get(ANSWER)):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Referrer-Policy"] in ("no-referrer", "same-origin")
+    assert Client().get(link_of(parcel)).headers["Referrer-Policy"] == "no-referrer"
+    assert link_of(parcel).split("/")[2] not in browser(account, parcel).get(PICKUP).content.decode()
+
+
+# --- links that lead nowhere ----------------------------------------------------------------------------
+def dead_parcels() -> dict[str, str]:
+    """Links by why they lead nowhere."""
+    links = {"unknown": f"/pickup/{'x' * 43}/", "short": "/pickup/x/"}
+    for name in ("expired", "cleaned", "withdrawn", "declined", "claimed", "replaced"):
+        parcel = factories.parcel(f"{name}@patient.example", None, None)
+        links[name] = link_of(parcel)
+        rows = Parcel.objects.filter(pk=parcel.pk)
+        if name == "expired":
+            rows.update(expires=timezone.now())
+        elif name == "replaced":
+            parcels.new_link(parcel)
+        elif name == "claimed":
+            rows.update(state="claimed", token_hash=None)
+        else:
+            parcels.close(parcel, "expired" if name == "cleaned" else name)
+    return links
+
+
+def test_all_links_that_lead_nowhere_show_the_same_bytes():
+    seen = {}
+    for name, link in dead_parcels().items():
+        client = Client()
+        first = client.get(link)
+        page = client.get(PICKUP)
+        cookies = sorted(first.cookies)
+        seen[name] = (first.status_code, first.headers["Location"], cookies, page.status_code, page.content)
+    assert len(set(map(str, seen.values()))) == 1
+    assert seen["unknown"][3] == 410
+
+
+def test_a_dead_link_does_not_break_what_follows(account):
+    """The handle of a link that leads nowhere is in the session when somebody signs up or in."""
+    client = browser()
+    client.get("/pickup/nothing/")
+    form = {"email": "new@patient.example", "password1": factories.PASSWORD, "name": "New"}
+    assert client.post("/accounts/signup/", form).status_code == 302
+    client = browser(account)
+    client.get("/pickup/nothing/")
+    for path in (PICKUP, ANSWER, CODE, CLAIM):
+        assert client.get(path).status_code in (302, 410)
+    assert client.post(NOT_FOR_ME, {"sure": "1"}).status_code == 302
+
+
+def test_a_dead_link_ends_the_handle_of_a_living_one(account):
+    client = browser(account, factories.parcel())
+    client.get("/pickup/nothing/")
+    assert client.get(PICKUP).status_code == 410
+
+
+def test_a_newer_link_ends_the_session_that_came_by_the_older(account):
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    parcels.new_link(parcel)
+    assert client.get(CLAIM).headers["Location"] == PICKUP
+    assert client.get(PICKUP).status_code == 410
+
+
+# --- answers --------------------------------------------------------------------------------------------
+def test_wrong_answers_are_told_and_lock(account):
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    assert "Type your answer" in client.post(ANSWER, {"answer": " "}).content.decode()
+    assert "You have 2 tries left" in client.post(ANSWER, {"answer": "Rex"}).content.decode()
+    again = client.post(ANSWER, {"answer": "rex"}).content.decode()
+    assert "You gave this answer before" in again
+    assert client.post(ANSWER, {"answer": "Max"}).status_code == 200
+    assert client.post(ANSWER, {"answer": "Bo"}).headers["Location"] == PICKUP
+    locked = client.get(PICKUP)
+    assert locked.status_code == 200
+    assert "Ask Larkspur Community Hospital to send it again" in locked.content.decode()
+    for path in (ANSWER, CODE, CLAIM):
+        assert client.get(path).headers["Location"] == PICKUP
+    assert client.post(ANSWER, {"answer": "Biscuit"}).headers["Location"] == PICKUP
+
+
+def test_too_many_answers_are_429_with_the_time_to_wait(account):
+    parcel = factories.parcel()
+    AnswerAttempt.objects.bulk_create(
+        AnswerAttempt(parcel=parcel, contact_hash=f"{n}", network=f"{n}") for n in range(100)
+    )
+    client = browser(account, parcel)
+    answer = client.post(ANSWER, {"answer": "Rex"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+    assert state(parcel)["tries_left"] == 3
+
+
+def test_a_busy_portal_takes_no_try(account, monkeypatch):
+    monkeypatch.setattr(store_models, "ANSWER_WAIT_S", 0.01)
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    slots = store_models._answer_slots
+    for _ in range(store_models.ANSWERS_AT_ONCE):
+        slots.acquire()
+    try:
+        answer = client.post(ANSWER, {"answer": "Biscuit"})
+    finally:
+        slots.release(store_models.ANSWERS_AT_ONCE)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+    assert state(parcel)["tries_left"] == 3
+    assert not AnswerAttempt.objects.exists()
+    assert client.post(ANSWER, {"answer": "Biscuit"}).headers["Location"] == CLAIM
+
+
+def test_the_opened_parcel_is_not_carried_to_another_account(account, record):
+    other = factories.account("eve@stranger.example", "Eve")
+    factories.record(other)
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    stolen = {name: client.session[name] for name in ("pickup", "pickup_opened")}
+    client.force_login(other)
+    assert "pickup_opened" not in client.session
+    session = client.session
+    session.update(stolen)
+    session.save()
+    assert client.get(CLAIM).headers["Location"] == ANSWER
+    assert client.post(CLAIM, {"record": "new", "name": "x"}).headers["Location"] == ANSWER
+    assert not Message.objects.exists()
+
+
+def test_the_session_key_changes_when_the_answer_is_right_and_at_the_claim(account, record):
+    client = browser(account, factories.parcel())
+    keys = [client.session.session_key]
+    client.post(ANSWER, {"answer": "Biscuit"})
+    keys.append(client.session.session_key)
+    client.post(CLAIM, {"record": str(record.pk)})
+    keys.append(client.session.session_key)
+    assert len(set(keys)) == 3
+
+
+def test_signing_out_drops_the_handle(account):
+    client = browser(account, factories.parcel())
+    client.post(ANSWER, {"answer": "Biscuit"})
+    client.post("/accounts/logout/")
+    assert "pickup" not in client.session
+    client.force_login(account)
+    assert client.get(PICKUP).status_code == 410
+
+
+def test_signing_in_keeps_the_handle_under_a_new_session_key(account):
+    from allauth.account.models import EmailAddress
+
+    EmailAddress.objects.create(user=account, email=account.email, verified=True, primary=True)
+    client = browser(None, factories.parcel())
+    before = client.session.session_key
+    form = {"login": account.email, "password": factories.PASSWORD}
+    assert client.post(f"/accounts/login/?next={ANSWER}", form).headers["Location"] == ANSWER
+    assert client.session.session_key != before
+    assert "First pet?" in client.get(ANSWER).content.decode()
+
+
+# --- the mailbox ----------------------------------------------------------------------------------------
+def test_without_a_question_comes_the_typed_address_and_then_the_code(account, record, mailed_code):
+    parcel = factories.parcel("other@patient.example", None, None)
+    client = browser(account, parcel)
+    asked = client.get(ANSWER).content.decode()
+    assert "has set no question" in asked
+    assert "other@" not in asked
+    assert "2 tries left" in client.post(ANSWER, {"email": account.email}).content.decode()
+    assert client.get(CLAIM).headers["Location"] == ANSWER
+    assert client.post(ANSWER, {"email": "OTHER@patient.example"}).headers["Location"] == CODE
+    assert client.get(CLAIM).headers["Location"] == CODE
+    code = mailed_code("other@patient.example")
+    wrong = client.post(CODE, {"pickup_code": "00000000" if code != "00000000" else "11111111"})
+    assert "This code is not right" in wrong.content.decode()
+    assert client.post(CODE, {"pickup_code": code}).headers["Location"] == CLAIM
+    assert client.post(CLAIM, {"record": str(record.pk)}).status_code == 302
+    assert Message.objects.count() == 1
+
+
+def test_with_the_mailbox_proved_there_is_no_code(account, record):
+    client = browser(account, factories.parcel(question=None, answer=None))
+    assert client.post(ANSWER, {"email": account.email}).headers["Location"] == CLAIM
+    assert client.get(CODE).headers["Location"] == CLAIM
+
+
+def test_no_code_is_mailed_before_the_address_was_typed(account):
+    parcel = factories.parcel("other@patient.example", None, None)
+    client = browser(account, parcel)
+    before = Notification.objects.count()
+    assert client.post(CODE, {"again": "1"}).headers["Location"] == ANSWER
+    assert Notification.objects.count() == before
+    assert not PickupCode.objects.exists()
+
+
+def test_codes_are_mailed_five_times_a_day(account):
+    parcel = factories.parcel("other@patient.example", None, None)
+    client = browser(account, parcel)
+    client.post(ANSWER, {"email": "other@patient.example"})
+    for _ in range(4):
+        assert client.post(CODE, {"again": "1"}).status_code == 302
+    assert "Too many codes" in client.post(CODE, {"again": "1"}).content.decode()
+    assert PickupCode.objects.count() == 5
+
+
+# --- not for me, and others' parcels --------------------------------------------------------------------
+@pytest.mark.parametrize("locked", [False, True])
+def test_not_for_me_asks_and_then_erases(locked):
+    parcel = factories.parcel(files=FILES)
+    if locked:
+        Parcel.objects.update(state=Parcel.State.LOCKED)
+    client = browser(None, parcel)
+    assert "erased for good" in client.post(NOT_FOR_ME).content.decode()
+    assert Blob.objects.exists()
+    assert "It is erased" in client.post(NOT_FOR_ME, {"sure": "1"}).content.decode()
+    assert not Blob.objects.exists()
+    assert state(parcel)["state"] == "declined"
+    assert MailEvent.objects.filter(name="declined").count() == 1
+    assert AuditEvent.objects.get(action="pickup.declined").address == "127.0.0.1"
+    assert client.get(PICKUP).status_code == 410
+
+
+def test_the_holder_of_one_link_is_not_told_who_else_wrote(account):
+    parcel = factories.parcel()
+    factories.parcel()
+    Parcel.objects.exclude(pk=parcel.pk).update(organization_name="Rowan Oncology")
+    stranger = factories.account("eve@stranger.example", "Eve")
+    for who in (None, stranger):
+        assert "Rowan Oncology" not in browser(who, parcel).get(PICKUP).content.decode()
+    assert "Rowan Oncology" in browser(account, parcel).get(PICKUP).content.decode()
+
+
+def test_what_waits_for_a_proved_mailbox_needs_no_link(account, record):
+    mine, theirs = factories.parcel(), factories.parcel("other@patient.example")
+    client = browser(account)
+    page = client.get("/messages/waiting/").content.decode()
+    assert str(mine.pk) in page
+    assert str(theirs.pk) not in page
+    assert client.post(f"/messages/waiting/{theirs.pk}/").status_code == 404
+    assert "pickup" not in client.session
+    assert client.post(f"/messages/waiting/{mine.pk}/").headers["Location"] == ANSWER
+    client.post(ANSWER, {"answer": "Biscuit"})
+    assert client.post(CLAIM, {"record": str(record.pk)}).status_code == 302
+    assert Message.objects.count() == 1
+
+
+def test_find_my_messages_says_the_same_to_everybody():
+    parcel = factories.parcel()
+    Notification.objects.update(created=timezone.now() - timedelta(hours=1))
+    known = Client().post(FIND, {"email": "Nora@patient.example"})
+    unknown = Client().post(FIND, {"email": "nobody@patient.example"})
+    assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
+    assert Notification.objects.filter(related_id=str(parcel.pk)).count() == 2
+    Client().post(FIND, {"email": "nora@patient.example"})
+    assert Notification.objects.count() == 2, "once in 15 minutes"
+    assert Client().post(FIND, {"email": "no address"}).status_code == 200
+
+
+def test_the_files_of_a_claim_follow_the_preference(account, record):
+    Record.objects.update(files_preference="never")
+    client = browser(account, factories.parcel(files=FILES))
+    client.post(ANSWER, {"answer": "Biscuit"})
+    client.post(CLAIM, {"record": str(record.pk)})
+    assert list(Attachment.objects.values_list("outcome", flat=True)) == ["reading", "not_added"]
