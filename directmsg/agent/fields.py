@@ -28,7 +28,7 @@ MAX_SEGMENTS = 64
 LONG_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc", "references", "in-reply-to"})
 
 _FIELD_NAME = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_BLANK_LINE = re.compile(rb"(\r?\n)\r?\n|\A\r?\n")
 #: An encoded word (RFC 2047 section 2); blanks inside the text are seen in practice and taken.
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _CHARSET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
@@ -119,7 +119,7 @@ def read_block(data: bytes, start: int = 0, end: int | None = None) -> Block:
     blank = _BLANK_LINE.search(data[start : min(stop, start + MAX_BLOCK_OCTETS + 4)])
     if blank is None and stop - start > MAX_BLOCK_OCTETS:
         raise TooLarge("header block without an end", limit=MAX_BLOCK_OCTETS, found=stop - start)
-    head_end = start + blank.start() if blank else stop
+    head_end = start + max(blank.end(1), 0) if blank else stop
     body_start = start + blank.end() if blank else stop
     items, fields_end = _read_fields(data, start, head_end)
     if fields_end < head_end:

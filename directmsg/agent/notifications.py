@@ -314,7 +314,10 @@ def build_mdn(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One recipient that was not reached: `status` as in RFC 3463 ("5.1.1"), `reason` for people."""
+    """One recipient that was not reached: `reason` is for people, `status` as in RFC 3463.
+
+    5.1.1 no such mailbox, 5.7.x no trust, 4.4.7 no answer in time.
+    """
 
     recipient: str
     status: str = "5.0.0"
@@ -342,8 +345,8 @@ def build_dsn(
     groups = [_fields(whole)]
     lines = ["Your message could not be delivered to:", ""]
     for failure in failures:
-        if not re.fullmatch(r"5\.\d{1,3}\.\d{1,3}", failure.status):
-            raise UnsafeField("not a permanent status code")
+        if not re.fullmatch(r"[45]\.\d{1,3}\.\d{1,3}", failure.status):
+            raise UnsafeField("not the status code of a failure")
         address = _plain_address(failure.recipient)
         group = [("Final-Recipient", f"rfc822; {address}"), ("Action", "failed"), ("Status", failure.status)]
         groups.append(_fields(group))

@@ -152,4 +152,4 @@ def only_recipients(message: bytes, trusted: Collection[str]) -> bytes:
 
 
 def _as_written(field: Field) -> bytes:
-    return field.name.encode("ascii") + b":" + field.value
+    return field.name.encode("ascii") + b":" + field.value.rstrip(b"\r\n") + b"\r\n"
