@@ -51,7 +51,9 @@ def running(database: str) -> Iterator[tuple[Stack, Partner, bytes, str]]:
             stack.start()
             identity = stack.json("create_identity", stack.domain)["pem"].encode()
             partner = Partner(Path(scratch) / "partner")
-            stack.manage("import_anchor", partner.directory / "ca.pem", "--organization", partner.name, "--yes")
+            stack.manage(
+                "import_anchor", partner.directory / "ca.pem", "--organization", partner.name, "--yes"
+            )
             to = stack.account("ada@patient.example", "Ada Larch")["direct_address"]
             yield stack, partner, identity, to
         finally:
@@ -87,7 +89,9 @@ def measure_large(stack: Stack, partner: Partner, identity: bytes, to: str) -> N
         return filed(stack) == wanted
 
     wait_until("the large one is filed", done, seconds=120)
-    print(f"  {len(data) / 1e6:.0f} MB message: {(highest - idle) / 2**20:.0f} MB above idle at most (sampled)")
+    print(
+        f"  {len(data) / 1e6:.0f} MB message: {(highest - idle) / 2**20:.0f} MB above idle at most (sampled)"
+    )
 
 
 def seal(partner: Partner, identity: bytes, to: str, subject: str, size: int) -> bytes:

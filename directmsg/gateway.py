@@ -49,7 +49,9 @@ def gateway() -> Iterator[Doors]:
         yield Doors(smtp, lmtp)
 
 
-def _open(stack: ExitStack, address: tuple[str, int] | None, protocol: MailProtocol) -> tuple[str, int] | None:
+def _open(
+    stack: ExitStack, address: tuple[str, int] | None, protocol: MailProtocol
+) -> tuple[str, int] | None:
     if address is None:
         return None
     host, port = address

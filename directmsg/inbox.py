@@ -131,9 +131,7 @@ def accept_envelope(envelope: Envelope) -> list[Reply]:
     try:
         for recipient in envelope.rcpt_tos:
             try:
-                accept(
-                    data, envelope.mail_from, [recipient], protocol=envelope.protocol, peer=envelope.peer
-                )
+                accept(data, envelope.mail_from, [recipient], protocol=envelope.protocol, peer=envelope.peer)
                 replies.append(OK)
             except Exception:
                 log.exception("mail could not be stored", extra={"size": len(data)})

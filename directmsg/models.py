@@ -78,8 +78,12 @@ class InboundMail(models.Model):
     lease_until = models.DateTimeField(null=True)
     from_address = models.CharField(max_length=320, blank=True)
     original_message_id = models.CharField(max_length=998, blank=True)
-    organization = models.ForeignKey("trust.Organization", null=True, on_delete=models.SET_NULL, related_name="+")
-    message = models.OneToOneField("records.Message", null=True, on_delete=models.SET_NULL, related_name="inbound")
+    organization = models.ForeignKey(
+        "trust.Organization", null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    message = models.OneToOneField(
+        "records.Message", null=True, on_delete=models.SET_NULL, related_name="inbound"
+    )
     received = models.DateTimeField(default=timezone.now)
     finished = models.DateTimeField(null=True)
 
@@ -150,13 +154,20 @@ class Parcel(models.Model):
     for_record = models.ForeignKey(
         "records.Record", null=True, on_delete=models.SET_NULL, related_name="waiting_parcels"
     )
-    message = models.OneToOneField("records.Message", null=True, on_delete=models.SET_NULL, related_name="parcel")
+    message = models.OneToOneField(
+        "records.Message", null=True, on_delete=models.SET_NULL, related_name="parcel"
+    )
 
     class Meta:
         indexes = [models.Index(fields=["state", "expires"])]
 
     def __str__(self) -> str:
         return f"parcel {self.pk}"
+
+    @property
+    def contact(self) -> str:
+        """The contact e-mail."""
+        return str(self.contact_email)
 
     @property
     def has_question(self) -> bool:
@@ -224,7 +235,8 @@ class MailEvent(models.Model):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(inbound__isnull=False) | Q(parcel__isnull=False), name="events_belong_to_something"
+                condition=Q(inbound__isnull=False) | Q(parcel__isnull=False),
+                name="events_belong_to_something",
             )
         ]
 
@@ -237,7 +249,9 @@ class PartnerClient(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     client = models.OneToOneField("allauth_idp_oidc.Client", on_delete=models.CASCADE, related_name="partner")
-    organization = models.ForeignKey("trust.Organization", on_delete=models.CASCADE, related_name="api_clients")
+    organization = models.ForeignKey(
+        "trust.Organization", on_delete=models.CASCADE, related_name="api_clients"
+    )
 
     def __str__(self) -> str:
         return f"client {self.client_id}"

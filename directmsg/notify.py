@@ -53,12 +53,12 @@ def parcel_waiting(parcel: Parcel, token: str, *, template: str = "parcel") -> N
         {"organization": parcel.organization_name, "expires": parcel.expires, "link": link},
     )
     return queue_mail(
-        parcel.contact_email,
+        parcel.contact,
         PARCEL,
         subject,
         text,
         html,
-        dedupe_key=f"{PARCEL}:{parcel.pk}:{template}:{timezone.now():%Y-%m-%d}:{parcel.token_hash[:8]}",
+        dedupe_key=f"{PARCEL}:{parcel.pk}:{template}:{timezone.now():%Y-%m-%d}:{(parcel.token_hash or '')[:8]}",
         related=(PARCEL, str(parcel.pk)),
         not_before=_quiet_until(parcel),
     )
@@ -68,7 +68,9 @@ def _quiet_until(parcel: Parcel) -> Any:
     """When the next mail to this parcel's contact may go: not within `QUIET` of the last one."""
     others = Parcel.objects.filter(contact_hash=parcel.contact_hash).exclude(pk=parcel.pk)
     latest = (
-        Notification.objects.filter(kind=PARCEL, related_id__in=[str(pk) for pk in others.values_list("pk", flat=True)])
+        Notification.objects.filter(
+            kind=PARCEL, related_id__in=[str(pk) for pk in others.values_list("pk", flat=True)]
+        )
         .order_by("-created")
         .values_list("created", flat=True)
         .first()

@@ -32,7 +32,9 @@ OUTCOMES: dict[str, Outcome] = {
     "bad_signature": Outcome("The signature does not match the content: it was altered, or signed wrongly."),
     "weak_digest": Outcome("The signature uses MD5 or SHA-1. The sender's system must sign with SHA-256."),
     "weak_key": Outcome("A key on the path is too short (RSA below 2048 bit) or of a kind not allowed."),
-    "weak_cipher": Outcome("The message is encrypted with an algorithm that is not allowed (DES, RC2, 3DES)."),
+    "weak_cipher": Outcome(
+        "The message is encrypted with an algorithm that is not allowed (DES, RC2, 3DES)."
+    ),
     "no_key_usage": Outcome("The signer's certificate does not say that it may sign messages."),
     "wrong_key_usage": Outcome("The signer's certificate may not be used to sign messages."),
     "not_wrapped": Outcome("The signed content is not a wrapped message, which this domain requires."),
@@ -45,8 +47,12 @@ OUTCOMES: dict[str, Outcome] = {
     "revocation_unknown": Outcome(
         "Nothing current says whether the certificate was revoked, and this domain requires an answer."
     ),
-    "address_not_covered": Outcome("The certificate speaks for another address or domain than the From address."),
-    "routing_mismatch": Outcome("The envelope does not match the signed To, Cc and From: it may have been re-sent."),
+    "address_not_covered": Outcome(
+        "The certificate speaks for another address or domain than the From address."
+    ),
+    "routing_mismatch": Outcome(
+        "The envelope does not match the signed To, Cc and From: it may have been re-sent."
+    ),
     "malformed": Outcome("The message or a certificate in it is not well-formed."),
     "too_large": Outcome("The message, or something in it, is over a limit."),
     # after trust: the sender may know
@@ -55,12 +61,18 @@ OUTCOMES: dict[str, Outcome] = {
     ),
     "bad_subject": Outcome("Mail to newuser with a subject line that breaks a rule.", _BAD_SUBJECT),
     # our own trouble
-    "no_identity": Outcome("We hold no key for this domain. Make one with create_identity, then process again."),
-    "keys_unavailable": Outcome("The key service does not answer. Nothing is lost; process again when it does."),
+    "no_identity": Outcome(
+        "We hold no key for this domain. Make one with create_identity, then process again."
+    ),
+    "keys_unavailable": Outcome(
+        "The key service does not answer. Nothing is lost; process again when it does."
+    ),
     "worker_killed": Outcome(
         "Processing this message ended the worker three times. Its bytes are kept; look at it before retrying."
     ),
-    "unforeseen": Outcome("An error nobody foresaw. The log has the trace under this mail's id; process again."),
+    "unforeseen": Outcome(
+        "An error nobody foresaw. The log has the trace under this mail's id; process again."
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -91,9 +91,11 @@ def receive(mail: InboundMail, opened: incoming.OpenedMessage, organization_name
         address = _own_address(wanted)
         if wanted.question is None:
             return file_in_record(mail, opened, address, organization_name, subject=wanted.subject)
-        offer = _for_record(offer, address)
+        offer = replace(offer, for_record_id=str(address.record_id))
     elif trust_context.is_direct_domain(domain):
-        raise Refused("bad_subject", "The contact is a Direct address of another provider; write to it directly.")
+        raise Refused(
+            "bad_subject", "The contact is a Direct address of another provider; write to it directly."
+        )
     if _already_waiting(mail, opened, offer):
         return _finish_as_same(mail)
     try:
@@ -114,22 +116,19 @@ def _own_address(wanted: NewUserSubject) -> DirectAddress:
     return address
 
 
-def _for_record(offer: Offer, address: DirectAddress) -> Offer:
-    return Offer(**{**_fields(offer), "for_record_id": str(address.record_id)})
-
-
-def _fields(offer: Offer) -> dict[str, object]:
-    return {name: getattr(offer, name) for name in Offer.__slots__}
-
-
 def _already_waiting(mail: InboundMail, opened: incoming.OpenedMessage, offer: Offer) -> bool:
     """Whether the sender sent this very message (same Message-ID) for this contact before."""
-    return bool(opened.message_id) and Parcel.objects.filter(
-        state=Parcel.State.WAITING,
-        contact_hash=mailbox_hash(offer.contact_email),
-        from_address=opened.from_address,
-        inbound__original_message_id=opened.message_id[:998],
-    ).exclude(inbound=mail).exists()
+    return (
+        bool(opened.message_id)
+        and Parcel.objects.filter(
+            state=Parcel.State.WAITING,
+            contact_hash=mailbox_hash(offer.contact_email),
+            from_address=opened.from_address,
+            inbound__original_message_id=opened.message_id[:998],
+        )
+        .exclude(inbound=mail)
+        .exists()
+    )
 
 
 def _finish_as_same(mail: InboundMail) -> str:

@@ -97,6 +97,7 @@ def _process(mail: InboundMail) -> str:
     recipient = trust_context.for_address(mail.recipient)
     if not recipient.identities:
         raise Refused("no_identity")
+    assert mail.raw is not None
     raw = open_blob(mail.raw)
     report = incoming.examine(
         raw,

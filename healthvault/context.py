@@ -54,6 +54,11 @@ class Portal:
     def trust_request_url(self) -> str:
         return _served(TRUST_REQUEST)
 
+    @property
+    def session_seconds(self) -> int:
+        """After how long without a request this person is signed out."""
+        return int(settings.STAFF_SESSION_IDLE if self._account.is_staff else settings.SESSION_COOKIE_AGE)
+
     @cached_property
     def records_count(self) -> int:
         return grants_of(self._account).count() if self._account.is_authenticated else 0

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 Handler = Callable[[HttpRequest], HttpResponse]
 STARTED = "started_at"
+SEEN = "seen_at"
 CONSOLES = ("/admin/", "/trust/")
 FOR_EVERYBODY = ("/trust/request/",)
 
@@ -31,17 +32,28 @@ def private_responses(get_response: Handler) -> Handler:
 
 
 def absolute_session_end(get_response: Handler) -> Handler:
-    """End a session at its absolute age, however busy it was (the idle limit is the cookie's age)."""
+    """End a session at its absolute age, however busy it was (the idle limit is the cookie's age).
+
+    Administrators have shorter limits of both kinds.
+    """
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if request.user.is_authenticated:
-            now = timezone.now().timestamp()
-            started = request.session.setdefault(STARTED, now)
-            if now - started > settings.SESSION_ABSOLUTE_AGE:
-                logout(request)
+        user = request.user
+        if user.is_authenticated and _is_over(request, bool(user.is_staff)):
+            logout(request)
         return get_response(request)
 
     return middleware
+
+
+def _is_over(request: HttpRequest, staff: bool) -> bool:
+    now = timezone.now().timestamp()
+    age = now - request.session.setdefault(STARTED, now)
+    if not staff:
+        return bool(age > settings.SESSION_ABSOLUTE_AGE)
+    idle = now - request.session.get(SEEN, now)
+    request.session[SEEN] = now
+    return bool(age > settings.STAFF_SESSION_ABSOLUTE_AGE or idle > settings.STAFF_SESSION_IDLE)
 
 
 def staff_second_step(get_response: Handler) -> Handler:

@@ -307,6 +307,8 @@ USERSESSIONS_TRACK_ACTIVITY = False
 SESSION_ENGINE = "healthvault.store.sessions"
 SESSION_COOKIE_AGE = int(timedelta(minutes=20).total_seconds())
 SESSION_ABSOLUTE_AGE = int(timedelta(hours=12).total_seconds())
+STAFF_SESSION_IDLE = int(timedelta(minutes=10).total_seconds())
+STAFF_SESSION_ABSOLUTE_AGE = int(timedelta(hours=8).total_seconds())
 SESSION_SAVE_EVERY_REQUEST = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -422,6 +424,3 @@ LOGGING = {
         "amqp": {"level": "WARNING"},
     },
 }
-SILENCED_SYSTEM_CHECKS = [
-    # SECURE_SSL_REDIRECT and friends follow PUBLIC_URL; a plain http PUBLIC_URL is a local installation.
-]

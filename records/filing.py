@@ -157,9 +157,7 @@ def read_document(pk: str) -> str | None:
     Returns its new state, or None when there was nothing to do. A document that cannot be read
     stays as it is, with the reason as its code; an error nobody foresaw leaves it to the sweep.
     """
-    document = jobs.claim(
-        Document, pk, waiting=Document.State.WAITING, working=Document.State.READING
-    )
+    document = jobs.claim(Document, pk, waiting=Document.State.WAITING, working=Document.State.READING)
     if document is None:
         return None
     fault("job.leased")

@@ -29,7 +29,9 @@ class PreferencesForm(forms.Form):
         label="Add attachments to your files", choices=FilePreference.choices, widget=forms.RadioSelect
     )
     integration_preference = forms.ChoiceField(
-        label="When a clinical document comes in", choices=IntegrationPreference.choices, widget=forms.RadioSelect
+        label="When a clinical document comes in",
+        choices=IntegrationPreference.choices,
+        widget=forms.RadioSelect,
     )
     notify = forms.BooleanField(label="Mail me when a new message comes", required=False)
 

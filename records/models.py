@@ -53,7 +53,7 @@ class Account(AbstractBaseUser, PermissionsMixin):
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS = []
 
     def __str__(self) -> str:
         return self.email
@@ -79,7 +79,9 @@ class MailboxProof(models.Model):
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["account", "email_hash"], name="one_proof_per_mailbox")]
+        constraints = [
+            models.UniqueConstraint(fields=["account", "email_hash"], name="one_proof_per_mailbox")
+        ]
 
     def __str__(self) -> str:
         return f"proof {self.pk}"

@@ -13,5 +13,9 @@ urlpatterns = [
     path("records/<uuid:record_id>/items/<uuid:entry_id>/", views.entry, name="entry"),
     path("records/<uuid:record_id>/items/<uuid:entry_id>/file/", views.entry_file, name="entry_file"),
     path("records/<uuid:record_id>/documents/<uuid:document_id>/", views.document, name="document"),
-    path("records/<uuid:record_id>/documents/<uuid:document_id>/file/", views.document_file, name="document_file"),
+    path(
+        "records/<uuid:record_id>/documents/<uuid:document_id>/file/",
+        views.document_file,
+        name="document_file",
+    ),
 ]

@@ -75,7 +75,8 @@ def mails(newuser: str, known: str) -> list[Mail]:
         Mail(
             known,
             "Before your next blood test",
-            "Dear Ada,\n\nthe leaflet tells how to prepare. Your last summary is attached too.\n\nYour team at Larkspur",
+            "Dear Ada,\n\nthe leaflet tells how to prepare. Your last summary is attached too.\n\n"
+            "Your team at Larkspur",
             (leaflet, adas_visit),
         ),
     ]

@@ -149,7 +149,9 @@ class Stack:
     def kill(self, name: str) -> None:
         """SIGKILL one process, and those it forked."""
         process = self.processes[name]
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+        )
         for pid in [process.pid, *map(int, children.stdout.split())]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -176,12 +178,15 @@ class Stack:
     def logs(self) -> str:
         """The logs of all processes, for the message of a failed test."""
         return "\n".join(
-            f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}" for path in self.directory.glob("*.log")
+            f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}"
+            for path in self.directory.glob("*.log")
         )
 
     # --- use ---------------------------------------------------------------------------------------
 
-    def manage(self, *command: str | Path, data: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    def manage(
+        self, *command: str | Path, data: bytes = b"", check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run one of the portal's commands in its environment."""
         done = subprocess.run(
             [sys.executable, "manage.py", *map(str, command)],

@@ -82,7 +82,10 @@ def test_what_is_wrong_is_refused_with_its_code(
     assert outcome(stack, partner, data, address) == ("refused", code)
 
 
-@pytest.mark.parametrize("subject", ["no e-mail here", "a@b.example;question", "a@b.example;question;;s", "a@b.example;;answer;s", ""])
+@pytest.mark.parametrize(
+    "subject",
+    ["no e-mail here", "a@b.example;question", "a@b.example;question;;s", "a@b.example;;answer;s", ""],
+)
 def test_newuser_subjects_that_break_a_rule(
     subject: str, stack: Stack, partner: Partner, identity: bytes
 ) -> None:
@@ -127,7 +130,9 @@ def test_odd_attachments_do_not_harm_the_message(
     visitor = Visitor(stack.url)
     visitor.sign_in("ada@patient.example", PASSWORD)
     visitor.get("/messages/")
-    link = next(part.split('"')[0] for part in visitor.page.text.split('href="') if part.startswith("/messages/0"))  # type: ignore[union-attr]
+    link = next(
+        part.split('"')[0] for part in visitor.page.text.split('href="') if part.startswith("/messages/0")
+    )  # type: ignore[union-attr]
     wait_until("the good one is read", lambda: visitor.get(link) and "added to the record" in visitor.text)
     for name in ("trap.xml", "nothing.xml", "bomb.zip", "broken.xml", "visit.xml"):
         assert name in visitor.text
@@ -143,14 +148,18 @@ def zip_bomb() -> bytes:
     return packed.getvalue()
 
 
-def test_a_message_over_the_limit_is_refused_at_the_door(stack: Stack, partner: Partner, address: str) -> None:
+def test_a_message_over_the_limit_is_refused_at_the_door(
+    stack: Stack, partner: Partner, address: str
+) -> None:
     data = b"From: a\r\nTo: b\r\n\r\n" + (b"x" * 76 + b"\r\n") * 530_000
     with pytest.raises((smtplib.SMTPSenderRefused, smtplib.SMTPDataError, smtplib.SMTPServerDisconnected)):
         partner.send("127.0.0.1", stack.smtp_port, data, address)
 
 
 def test_25_megabytes_work(stack: Stack, partner: Partner, identity: bytes, address: str) -> None:
-    inner = partner.compose(address, "Large", attachments=(("scan.bin", "application/octet-stream", bytes(13_000_000)),))
+    inner = partner.compose(
+        address, "Large", attachments=(("scan.bin", "application/octet-stream", bytes(13_000_000)),)
+    )
     sealed = partner.seal(inner, identity)
     assert len(sealed) > 24_000_000
     assert outcome(stack, partner, sealed, address) == ("filed", None)

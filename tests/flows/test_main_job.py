@@ -61,9 +61,18 @@ def test_newuser_with_a_question(stack: Stack, partner: Partner, identity: bytes
     assert "It is in the record of Nora Whitlock" in visitor.text
     assert f"@{stack.domain}" in visitor.text
 
-    wait_until("the items are filed", lambda: visitor.get(visitor.page.url) and "added to the record" in visitor.text)  # type: ignore[union-attr]
+    wait_until(
+        "the items are filed", lambda: visitor.get(visitor.page.url) and "added to the record" in visitor.text
+    )  # type: ignore[union-attr]
     visitor.get("/records/")
-    for word in ("Penicillin V", "Essential hypertension", "Lisinopril", "Potassium", "Former smoker", "map.pdf"):
+    for word in (
+        "Penicillin V",
+        "Essential hypertension",
+        "Lisinopril",
+        "Potassium",
+        "Former smoker",
+        "map.pdf",
+    ):
         assert word in visitor.text
     assert state_of(stack, f"newuser@{stack.domain}") == ["parcelled"]
 
@@ -73,10 +82,14 @@ def test_newuser_with_a_question(stack: Stack, partner: Partner, identity: bytes
     again.close()
 
 
-def test_newuser_without_a_question_asks_the_mailed_code(stack: Stack, partner: Partner, identity: bytes) -> None:
+def test_newuser_without_a_question_asks_the_mailed_code(
+    stack: Stack, partner: Partner, identity: bytes
+) -> None:
     contact = "tomas@patient.example"
     inner = partner.compose(
-        f"newuser@{stack.domain}", f"{contact};Your referral", attachments=(("referral.xml", "text/xml", CCR),)
+        f"newuser@{stack.domain}",
+        f"{contact};Your referral",
+        attachments=(("referral.xml", "text/xml", CCR),),
     )
     partner.send("127.0.0.1", stack.smtp_port, partner.seal(inner, identity), f"newuser@{stack.domain}")
     visitor = Visitor(stack.url)
@@ -86,12 +99,16 @@ def test_newuser_without_a_question_asks_the_mailed_code(stack: Stack, partner: 
     visitor.submit({"email": "someone@else.example"})
     assert "2 tries left" in visitor.text
     visitor.submit({"email": "Tomas@Patient.example"})
-    code = "".join(ch for ch in text_of(stack.wait_for_mail(contact, 2)).split("code is")[1][:20] if ch.isdigit())
+    code = "".join(
+        ch for ch in text_of(stack.wait_for_mail(contact, 2)).split("code is")[1][:20] if ch.isdigit()
+    )
     assert len(code) == 8
     visitor.submit({"pickup_code": code})
     visitor.submit({}, having="record")
     assert "Your referral" in visitor.text
-    wait_until("the items are filed", lambda: visitor.get(visitor.page.url) and "added to the record" in visitor.text)  # type: ignore[union-attr]
+    wait_until(
+        "the items are filed", lambda: visitor.get(visitor.page.url) and "added to the record" in visitor.text
+    )  # type: ignore[union-attr]
     visitor.get("/records/")
     for word in ("Birch pollen", "Cetirizine", "Hemoglobin"):
         assert word in visitor.text
@@ -112,7 +129,10 @@ def test_a_known_address_gets_it_at_once(stack: Stack, partner: Partner, identit
     assert "Your X-ray" in visitor.text
     assert partner.address in visitor.text
     # The document names somebody else, so nothing of it is filed before the person says so.
-    wait_until("the document is held", lambda: visitor.get(visitor.page.url) and "Is this about Ada Larch?" in visitor.text)  # type: ignore[union-attr]
+    wait_until(
+        "the document is held",
+        lambda: visitor.get(visitor.page.url) and "Is this about Ada Larch?" in visitor.text,
+    )  # type: ignore[union-attr]
     download = visitor.get(visitor.page.url.rstrip("/") + "/attachments/0/")  # type: ignore[union-attr]
     assert download.content == VISIT
     assert download.headers["Content-Disposition"].startswith("attachment")
@@ -142,7 +162,9 @@ def test_three_wrong_answers_lock(stack: Stack, partner: Partner, identity: byte
 
 
 @pytest.mark.parametrize("method", ["get", "head"])
-def test_opening_the_link_changes_nothing(stack: Stack, partner: Partner, identity: bytes, method: str) -> None:
+def test_opening_the_link_changes_nothing(
+    stack: Stack, partner: Partner, identity: bytes, method: str
+) -> None:
     contact = f"scanner-{method}@patient.example"
     inner = partner.compose(f"newuser@{stack.domain}", f"{contact};Pet?;Biscuit;Hello")
     partner.send("127.0.0.1", stack.smtp_port, partner.seal(inner, identity), f"newuser@{stack.domain}")

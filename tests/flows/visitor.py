@@ -20,7 +20,9 @@ class _Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.forms.append({"action": values.get("action", ""), "method": values.get("method", "get"), "fields": {}})
+            self.forms.append(
+                {"action": values.get("action", ""), "method": values.get("method", "get"), "fields": {}}
+            )
         elif tag in ("input", "select", "textarea") and self.forms and values.get("name"):
             kind = values.get("type", "text")
             if kind in ("radio", "checkbox") and "checked" not in values:
@@ -44,7 +46,9 @@ class Visitor:
         self.page = self.session.get(self._absolute(path), timeout=30)
         return self.page
 
-    def submit(self, fields: dict[str, str], *, action: str | None = None, having: str = "") -> requests.Response:
+    def submit(
+        self, fields: dict[str, str], *, action: str | None = None, having: str = ""
+    ) -> requests.Response:
         """Fill and send the form of the present page that has the field `having` (or any of `fields`)."""
         assert self.page is not None
         reader = _Forms()

@@ -108,7 +108,9 @@ def test_integration_follows_the_preference(record, preference, imports, entries
     assert Document.objects.get().facts["title"] == "Summary of your visit"
 
 
-@pytest.mark.parametrize(("preference", "outcome", "files"), [("always", "file", 1), ("ask", "ask", 0), ("never", "not_added", 0)])
+@pytest.mark.parametrize(
+    ("preference", "outcome", "files"), [("always", "file", 1), ("ask", "ask", 0), ("never", "not_added", 0)]
+)
 def test_attachments_follow_the_preference(record, preference, outcome, files):
     record.files_preference = preference
     record.save()
@@ -144,7 +146,6 @@ def test_filing_takes_few_statements(record):
     (document,) = deliver(record, ("visit.xml", CDA_TYPE, VISIT))
     with CaptureQueriesContext(connection) as queries:
         filing.read_document(document.pk)
-    # Claim and its row, blob, holder key and record, facts, state, attachment, import, known, entries, counts.
     assert len(queries) <= 30, [query["sql"][:90] for query in queries]
 
 

@@ -24,7 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
         parser.add_argument("--mail-from", required=True)
         parser.add_argument("--rcpt-to", required=True, action="append")
-        parser.add_argument("--wait", action="store_true", help="until every copy has a final state (120 s at most)")
+        parser.add_argument(
+            "--wait", action="store_true", help="until every copy has a final state (120 s at most)"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,13 +36,16 @@ class Command(BaseCommand):
         if options["wait"]:
             mails = wait_for([mail.pk for mail in mails])
         listed = [
-            {"id": str(m.pk), "recipient": m.recipient, "state": m.state, "code": m.code or None} for m in mails
+            {"id": str(m.pk), "recipient": m.recipient, "state": m.state, "code": m.code or None}
+            for m in mails
         ]
         if options["json"]:
             self.stdout.write(json.dumps({"mails": listed}))
         else:
             for line in listed:
-                self.stdout.write(f"{line['id']} {line['recipient']} {line['state']} {line['code'] or ''}".rstrip())
+                self.stdout.write(
+                    f"{line['id']} {line['recipient']} {line['state']} {line['code'] or ''}".rstrip()
+                )
         unfinished = options["wait"] and any(mail.state not in FINAL for mail in mails)
         if unfinished or any(mail.state in InboundMail.AGAIN for mail in mails):
             raise SystemExit(1)

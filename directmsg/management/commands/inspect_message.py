@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -30,11 +32,15 @@ class Command(BaseCommand):
         parser.add_argument("--recipient", action="append", default=[])
         parser.add_argument("--mail-from")
         parser.add_argument("--anchor", action="append", default=[], type=Path)
-        parser.add_argument("--identity", action="append", default=[], help="FILE[#password]: P12, or PEM with key")
+        parser.add_argument(
+            "--identity", action="append", default=[], help="FILE[#password]: P12, or PEM with key"
+        )
         parser.add_argument("--intermediate", action="append", default=[], type=Path)
         parser.add_argument("--crl", action="append", default=[], type=Path)
         parser.add_argument("--at", help="judge at this time (ISO 8601)")
-        parser.add_argument("--clear", action="store_true", help="the file is a signed entity, never encrypted")
+        parser.add_argument(
+            "--clear", action="store_true", help="the file is a signed entity, never encrypted"
+        )
         parser.add_argument("--revocation", choices=["require", "soft"], default="soft")
         parser.add_argument("--legacy", default="", help="tolerances, separated by commas")
         parser.add_argument("--json", action="store_true")
@@ -64,7 +70,9 @@ def _recipient(address: str, options: dict[str, Any]) -> incoming.Recipient:
     identities = tuple(_identity(value) for value in options["identity"])
     if options["anchor"]:
         anchors = tuple(c for path in options["anchor"] for c in _certificates(path))
-        trust = TrustContext(anchors=anchors, crls=tuple(_read(p) for p in options["crl"]), policy=_policy(options))
+        trust = TrustContext(
+            anchors=anchors, crls=tuple(_read(p) for p in options["crl"]), policy=_policy(options)
+        )
         notification_trust, require_wrapped = trust, False
     if not options["anchor"] or (not identities and not options["clear"]):
         from trust import context
@@ -93,19 +101,22 @@ def _policy(options: dict[str, Any]) -> Policy:
 
 
 def _identity(value: str) -> Identity:
+    found: tuple[object, Any]
     name, _, password = value.partition("#")
     data = _read(Path(name))
     secret = password.encode() or None
     try:
         if b"-----BEGIN" in data:
-            certificate = load_certificates(data)[0].parsed
-            key = load_pem_private_key(data, secret)
+            found = load_pem_private_key(data, secret), load_certificates(data)[0].parsed
         else:
-            key, certificate, _others = pkcs12.load_key_and_certificates(data, secret)
+            found = pkcs12.load_key_and_certificates(data, secret)[:2]
     except (ValueError, TypeError, IndexError, PkiError) as error:
-        raise CommandError(f"--identity {name}: no key and certificate can be read from it", returncode=2) from error
-    if key is None or certificate is None:
-        raise CommandError(f"--identity {name}: holds no key with its certificate", returncode=2)
+        raise CommandError(
+            f"--identity {name}: no key and certificate can be read from it", returncode=2
+        ) from error
+    key, certificate = found
+    if certificate is None or not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
+        raise CommandError(f"--identity {name}: holds no RSA or EC key with its certificate", returncode=2)
     return Identity(certificate=certificate, private_key=key)
 
 

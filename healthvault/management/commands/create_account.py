@@ -65,7 +65,9 @@ class Command(BaseCommand):
         try:
             validate_password(password)
         except ValidationError as error:
-            raise CommandError("the password is not good enough: " + " ".join(error.messages), returncode=1) from error
+            raise CommandError(
+                "the password is not good enough: " + " ".join(error.messages), returncode=1
+            ) from error
         return password
 
 

@@ -31,7 +31,15 @@ ADMINISTRATOR = ("admin@demo.example", "demo-admin-26")
 FIRST_MAIL_WITHIN_S = 60
 DIRECTORY = "HEALTHVAULT_DEMO_DIRECTORY"
 #: What would make the demonstration work on somebody's real installation.
-REAL_SETTINGS = ("DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL", "STORAGE_URL", "VAULT_KEYS", "IDENTITY_KEYS", "CACHE_URL")
+REAL_SETTINGS = (
+    "DATABASE_URL",
+    "CELERY_BROKER_URL",
+    "EMAIL_URL",
+    "STORAGE_URL",
+    "VAULT_KEYS",
+    "IDENTITY_KEYS",
+    "CACHE_URL",
+)
 
 
 class Command(BaseCommand):
@@ -64,7 +72,8 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=1) from error
         except OSError as error:
             raise CommandError(
-                f"an address cannot be used ({error}); choose others with WEB_LISTEN and SMTP_LISTEN", returncode=1
+                f"an address cannot be used ({error}); choose others with WEB_LISTEN and SMTP_LISTEN",
+                returncode=1,
             ) from error
 
     def _wait_for_mail(self, stop: Any) -> None:
@@ -89,7 +98,7 @@ def start_afresh() -> None:
         "HEALTHVAULT_ENVIRONMENT": "demo",
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
     }
-    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
 
 
 def people_and_messages(listening: Listening) -> None:

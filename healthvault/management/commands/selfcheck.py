@@ -64,7 +64,9 @@ def _settings() -> Finding:
     if settings.DIRECT_MX_PORT != 25:
         loose.append("DIRECT_MX_PORT")
     mode = "embedded" if settings.EMBEDDED else "separate processes"
-    detail = f"{settings.ENVIRONMENT}, {mode}, {settings.PUBLIC_URL}, domains {', '.join(settings.DIRECT_DOMAINS)}"
+    detail = (
+        f"{settings.ENVIRONMENT}, {mode}, {settings.PUBLIC_URL}, domains {', '.join(settings.DIRECT_DOMAINS)}"
+    )
     if loose:
         detail += f"; only for tests: {', '.join(loose)}"
     return Finding("settings", True, detail)
