@@ -36,6 +36,12 @@ P_SPECIFIED: Final = "1.2.840.113549.1.1.9"
 RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 EC_PUBLIC_KEY: Final = "1.2.840.10045.2.1"
 
+_RSA_ENCRYPTION: Final = oid_contents(RSA_ENCRYPTION)
+_RSAES_OAEP: Final = oid_contents(RSAES_OAEP)
+_MGF1: Final = oid_contents(MGF1)
+_P_SPECIFIED: Final = oid_contents(P_SPECIFIED)
+_RSASSA_PSS: Final = oid_contents(RSASSA_PSS)
+
 MIN_RSA_BITS: Final = 2048
 MIN_LEGACY_RSA_BITS: Final = 1024
 #: Beyond this one operation costs more than a whole message should.
@@ -57,15 +63,14 @@ class AlgorithmIdentifier:
         return self.parameters is None or self.parameters == der.NULL
 
 
-def read_algorithm(reader: Reader, tag: int = ber.SEQUENCE) -> AlgorithmIdentifier:
+def read_algorithm(reader: Reader) -> AlgorithmIdentifier:
     """The AlgorithmIdentifier at the cursor. Raises Malformed."""
-    encoded = bytes(reader.raw())
-    inner = Reader(encoded)
-    inner.enter(tag)
-    oid = inner.small(ber.OBJECT_IDENTIFIER)
-    parameters = bytes(inner.raw()) if inner.tag() != ber.END else None
-    inner.leave()
-    return AlgorithmIdentifier(oid, parameters, encoded)
+    start = reader.at
+    reader.enter(ber.SEQUENCE)
+    oid = reader.small(ber.OBJECT_IDENTIFIER)
+    parameters = bytes(reader.raw()) if reader.tag() != ber.END else None
+    reader.leave()
+    return AlgorithmIdentifier(oid, parameters, bytes(reader.since(start)))
 
 
 def _by_contents(table: Mapping[str, _T]) -> dict[bytes, _T]:
@@ -149,7 +154,6 @@ ECDSA_OIDS: Final = {
     "sha384": "1.2.840.10045.4.3.3",
     "sha512": "1.2.840.10045.4.3.4",
 }
-_PSS: Final = oid_contents(RSASSA_PSS)
 
 
 def signature_scheme(
@@ -159,7 +163,7 @@ def signature_scheme(
 
     Raises BadSignature when the two name different digests, WeakDigest, UnsupportedAlgorithm, Malformed.
     """
-    if algorithm.oid == _PSS:
+    if algorithm.oid == _RSASSA_PSS:
         return _pss(algorithm, digest, legacy)
     scheme, named = _SIGNATURES.get(algorithm.oid, (None, None))
     if scheme is None:
@@ -209,7 +213,7 @@ def _explicit_mask(reader: Reader, number: int) -> str:
         return "sha1"
     mask = read_algorithm(reader)
     reader.leave()
-    if mask.oid != oid_contents(MGF1) or mask.parameters is None:
+    if mask.oid != _MGF1 or mask.parameters is None:
         raise UnsupportedAlgorithm(f"mask generation {dotted(mask.oid)}")
     return digest_name(read_algorithm(Reader(mask.parameters)))
 
@@ -385,9 +389,9 @@ def key_transport(algorithm: AlgorithmIdentifier) -> KeyTransport:
 
     Raises UnsupportedAlgorithm, Malformed.
     """
-    if algorithm.oid == oid_contents(RSA_ENCRYPTION):
+    if algorithm.oid == _RSA_ENCRYPTION:
         return KeyTransport("pkcs1v15", padding.PKCS1v15())
-    if algorithm.oid != oid_contents(RSAES_OAEP):
+    if algorithm.oid != _RSAES_OAEP:
         raise UnsupportedAlgorithm(f"key transport {dotted(algorithm.oid)}")
     name = mask = "sha1"  # absent or empty parameters mean SHA-1 throughout, never SHA-256
     label = b""
@@ -407,7 +411,7 @@ def _label(reader: Reader) -> bytes:
         return b""
     source = read_algorithm(reader)
     reader.leave()
-    if source.oid != oid_contents(P_SPECIFIED) or source.parameters is None:
+    if source.oid != _P_SPECIFIED or source.parameters is None:
         raise UnsupportedAlgorithm(f"label of RSAES-OAEP {dotted(source.oid)}")
     return Reader(source.parameters).octets().tobytes()
 

@@ -9,6 +9,8 @@ copied: what is hashed or decrypted are slices of what came.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from operator import itemgetter
 from typing import Final
 
 from directmsg.agent.errors import Malformed, TooLarge
@@ -43,6 +45,7 @@ _OPEN: Final = -1  # an indefinite length
 _FIRST_WINDOW: Final = 16
 
 
+@lru_cache(maxsize=128)
 def dotted(oid: bytes) -> str:
     """The contents of an OBJECT IDENTIFIER in figures, "1.2.840.113549" (X.690 section 8.19).
 
@@ -61,6 +64,10 @@ def dotted(oid: bytes) -> str:
             value = 0
     first = min(arcs[0] // 40, 2)
     return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
+
+
+def _slices(count: int, length: int, stride: int) -> list[slice]:
+    return [slice(number * stride, number * stride + length) for number in range(count)]
 
 
 class Octets:
@@ -87,23 +94,22 @@ class Octets:
         waiting: list[memoryview] = []
         size = 0
         for start, length, stride, count in self._runs:
-            at_once = max(1, BATCH // length)
+            at_once = min(count, max(1, BATCH // length))
+            # One call for all slices of a batch takes half the time of a loop over them.
+            cut = itemgetter(*_slices(at_once, length, stride)) if at_once > 1 else None
             for first in range(0, count, at_once):
                 pieces = min(at_once, count - first)
-                begin = start + first * stride
                 if size + pieces * length > BATCH and waiting:
                     yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
                     waiting, size = [], 0
-                waiting += self._pieces(begin, length, stride, pieces)
+                view = self._view[start + first * stride :]
+                if cut is not None and pieces == at_once:
+                    waiting += cut(view)
+                else:
+                    waiting += [view[part] for part in _slices(pieces, length, stride)]
                 size += pieces * length
         if waiting:
             yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
-
-    def _pieces(self, begin: int, length: int, stride: int, count: int) -> list[memoryview]:
-        view = self._view
-        if count == 1:
-            return [view[begin : begin + length]]
-        return [view[at : at + length] for at in range(begin, begin + count * stride, stride)]
 
     def tail(self, size: int) -> bytes:
         """The last `size` octets, or all of them when there are fewer."""
@@ -196,6 +202,15 @@ class Reader:
         """The next element whole, as it came; an open one is stepped through to find its end."""
         start = self._at
         self.skip()
+        return self.since(start)
+
+    @property
+    def at(self) -> int:
+        """The offset of the cursor."""
+        return self._at
+
+    def since(self, start: int) -> memoryview:
+        """The octets from offset `start` to the cursor, as they came."""
         return self._view[start : self._at]
 
     def skip(self) -> None:
@@ -278,8 +293,6 @@ class Reader:
         self._at = at + count * stride
 
     def _expect(self, tag: int) -> None:
-        if self.tag() == END:
-            raise Malformed("an element is missing")
         found = self._header()
         if found != tag:
             raise Malformed(f"expected tag {tag:#04x}, found {found:#04x}")

@@ -292,7 +292,7 @@ def _strong_identities(identities: Sequence[Identity], legacy: frozenset[str]) -
 
 def _attempts(recipients: Sequence[_Recipient], identities: Sequence[Identity]) -> Iterator[_Attempt]:
     """The attempts worth making, at most MAX_ATTEMPTS, those whose certificate is named first."""
-    names = [(one, identity.read_names(identity.encoded(one.certificate))) for one in identities]
+    names = [(one, identity.names_of(one.certificate)) for one in identities]
     named: list[_Attempt] = []
     others: list[_Attempt] = []
     for recipient in recipients:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -111,6 +112,12 @@ def _key_identifier(reader: Reader) -> bytes | None:
     return None
 
 
+@lru_cache(maxsize=256)
+def names_of(certificate: x509.Certificate) -> CertificateNames:
+    """`read_names` of a certificate of ours, which comes by again with every message."""
+    return read_names(encoded(certificate))
+
+
 def encoded(certificate: x509.Certificate) -> bytes:
     """The certificate as DER."""
     return certificate.public_bytes(Encoding.DER)
@@ -118,7 +125,7 @@ def encoded(certificate: x509.Certificate) -> bytes:
 
 def issuer_and_serial(certificate: x509.Certificate) -> bytes:
     """The IssuerAndSerialNumber that refers to `certificate`. Raises Malformed."""
-    names = read_names(encoded(certificate))
+    names = names_of(certificate)
     return der.sequence(names.issuer, der.element(ber.INTEGER, names.serial))
 
 

@@ -246,11 +246,9 @@ def _only_value(values: dict[bytes, bytes], kind: bytes) -> Reader:
         raise BadSignature(f"no signed attribute {dotted(kind)}")
     reader = Reader(values[kind])
     reader.enter(ber.SET)
-    reader.skip()
+    value = reader.raw()
     reader.leave()
-    reader = Reader(values[kind])
-    reader.enter(ber.SET)
-    return reader
+    return Reader(value)
 
 
 def _read_attributes(encoded: Buffer) -> _Attributes:
@@ -274,7 +272,8 @@ def _read_time(reader: Reader) -> datetime | None:
     if not re.fullmatch(rb"[0-9]{14}Z", text):
         return None
     try:
-        return datetime.strptime(text.decode(), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
+        return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
 
