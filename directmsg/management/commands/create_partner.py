@@ -6,12 +6,13 @@ from typing import Any
 
 from allauth.idp.oidc.models import Client
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from directmsg.api_auth import SCOPES
 from directmsg.models import PartnerClient
 from healthvault.audit import trail
+from healthvault.store.commands import PortalCommand
 from trust import context as trust_context
 from trust.models import Organization
 
@@ -19,7 +20,7 @@ DEFAULT_SCOPES = ("parcels.write", "messages.send", "deliveries.read")
 REFUSED, WRONG_USE = 1, 2
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Make an organisation (or take the one of that name) and an API client. The secret is shown once."
 
     def add_arguments(self, parser: CommandParser) -> None:

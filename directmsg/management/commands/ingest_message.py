@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from directmsg import inbox, receive
 from directmsg.agent.address import normalise
 from directmsg.models import InboundMail
 from healthvault.store import running
+from healthvault.store.commands import PortalCommand
 
 WAIT_S = 120
 FINAL = InboundMail.FINAL | InboundMail.AGAIN
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Store message files as if they came in by SMTP."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,12 +4,13 @@ import json
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from directmsg.models import InboundMail
+from healthvault.store.commands import PortalCommand
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Print one line per mail ever accepted, oldest first."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.validators import validate_email
 from django.db import transaction
 
 from directmsg import addresses
+from healthvault.store.commands import PortalCommand
 from records import proofs
 from records.models import Account
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Make an account with a record and a Direct address."
 
     def add_arguments(self, parser: CommandParser) -> None:

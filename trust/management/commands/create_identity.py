@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from healthvault.store.commands import PortalCommand
 from healthvault.vault.errors import VaultError
 from trust import authorities, context
 from trust.errors import BadName, TrustRefusal
@@ -12,7 +13,7 @@ from trust.models import Identity
 from trust.present import identity_json
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = (
         "Make a certificate and key for a domain or an address. Our own authority is made when it is missing."
     )

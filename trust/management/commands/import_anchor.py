@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from healthvault.store.commands import PortalCommand
 from trust import admission, context
 from trust.admission import Admitted, Reading
 from trust.errors import TrustRefusal
@@ -15,7 +16,7 @@ from trust.models import Domain
 from trust.present import admitted_json, candidate_json
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = (
         "Make anchors of the certificates in PEM, DER, PKCS #7 or zip files."
         " With neither --incoming nor --outgoing they count for both."

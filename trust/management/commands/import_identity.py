@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from healthvault.store.commands import PortalCommand
 from healthvault.vault.errors import VaultError
 from trust import keyimport
 from trust.errors import TrustRefusal
@@ -16,7 +17,7 @@ from trust.pki.errors import PkiError
 from trust.present import identity_json
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Take a certificate and its key from a PKCS #12 file (.p12, .pfx)."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from healthvault.store.commands import PortalCommand
 from trust import publication
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     help = "Print our certificates as DNS records or LDAP entries, or our anchors as a zip."
 
     def add_arguments(self, parser: CommandParser) -> None:
