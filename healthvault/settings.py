@@ -12,6 +12,7 @@ import environ
 
 from healthvault import local_keys
 from healthvault.env import BadValue, Env, parse_with, split_host_port
+from healthvault.store import faults
 from healthvault.vault.keyring import parse_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -103,6 +104,8 @@ ANSWER_TRIES = env.number("ANSWER_TRIES", 3, least=3, most=10)
 FETCH_ALLOW = [split_host_port(word, "FETCH_ALLOW") for word in env.words("FETCH_ALLOW")]
 DIRECT_MX_PORT = env.number("DIRECT_MX_PORT", 25, least=1, most=65535)
 FAULT_AT = env.text("FAULT_AT")
+if FAULT_AT:
+    faults.parse(FAULT_AT)
 if PRODUCTION:
     for _name in ("FETCH_ALLOW", "DIRECT_MX_PORT", "FAULT_AT"):
         if env.text(_name):
