@@ -47,6 +47,7 @@ MIN_LEGACY_RSA_BITS: Final = 1024
 #: Beyond this one operation costs more than a whole message should.
 MAX_RSA_BITS: Final = 8192
 _MAX_SALT: Final = 1024
+_MAX_PARAMETERS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,11 @@ class AlgorithmIdentifier:
 
 
 def read_algorithm(reader: Reader) -> AlgorithmIdentifier:
-    """The AlgorithmIdentifier at the cursor. Raises Malformed."""
+    """The AlgorithmIdentifier at the cursor. Raises Malformed, TooLarge."""
     start = reader.at
     reader.enter(ber.SEQUENCE)
     oid = reader.small(ber.OBJECT_IDENTIFIER)
-    parameters = bytes(reader.raw()) if reader.tag() != ber.END else None
+    parameters = reader.bounded(_MAX_PARAMETERS) if reader.tag() != ber.END else None
     reader.leave()
     return AlgorithmIdentifier(oid, parameters, bytes(reader.since(start)))
 

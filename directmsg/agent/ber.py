@@ -204,6 +204,13 @@ class Reader:
         self.skip()
         return self.since(start)
 
+    def bounded(self, limit: int) -> bytes:
+        """Like `raw`, copied; TooLarge above `limit` octets."""
+        encoded = self.raw()
+        if len(encoded) > limit:
+            raise TooLarge("an element is too large", limit=limit, found=len(encoded))
+        return bytes(encoded)
+
     @property
     def at(self) -> int:
         """The offset of the cursor."""

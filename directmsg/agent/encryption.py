@@ -135,10 +135,7 @@ def _read_authentication(reader: Reader) -> tuple[bytes, bytes]:
     """The authenticated attributes as GCM sees them, a SET OF in DER (RFC 5083 section 2.2), and the tag."""
     additional = b""
     if reader.tag() == _ATTRIBUTES:
-        encoded = reader.raw()
-        if len(encoded) > MAX_ATTRIBUTES_SIZE:
-            raise TooLarge("attributes are too large", limit=MAX_ATTRIBUTES_SIZE, found=len(encoded))
-        additional = der.from_ber(encoded, tag=ber.SET)
+        additional = der.from_ber(reader.bounded(MAX_ATTRIBUTES_SIZE), tag=ber.SET)
     return additional, reader.octets().tobytes()
 
 

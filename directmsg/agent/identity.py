@@ -21,6 +21,8 @@ _SUBJECT_KEY_IDENTIFIER: Final = der.oid_contents("2.5.29.14")
 _EXPLICIT_VERSION: Final = 0xA0
 _UNIQUE_IDS: Final = (0x81, 0x82)
 _EXTENSIONS: Final = 0xA3
+#: Octets of an issuer's name; honest ones are some hundred.
+MAX_NAME_SIZE: Final = 16 * 1024
 #: subjectKeyIdentifier, [0] IMPLICIT.
 KEY_IDENTIFIER: Final = 0x80
 
@@ -58,9 +60,9 @@ class CertificateNames:
 
 
 def read_issuer_and_serial(reader: Reader) -> CertificateReference:
-    """An IssuerAndSerialNumber at the cursor (RFC 5652 section 10.2.4). Raises Malformed."""
+    """An IssuerAndSerialNumber at the cursor (RFC 5652 section 10.2.4). Raises Malformed, TooLarge."""
     reader.enter(ber.SEQUENCE)
-    issuer = bytes(reader.raw())
+    issuer = reader.bounded(MAX_NAME_SIZE)
     if issuer[1] == ber.INDEFINITE:
         issuer = der.from_ber(issuer)
     serial = reader.small(ber.INTEGER)
@@ -69,7 +71,10 @@ def read_issuer_and_serial(reader: Reader) -> CertificateReference:
 
 
 def read_reference(reader: Reader) -> CertificateReference:
-    """A SignerIdentifier or RecipientIdentifier (RFC 5652 sections 5.3 and 6.2.1). Raises Malformed."""
+    """A SignerIdentifier or RecipientIdentifier (RFC 5652 sections 5.3 and 6.2.1).
+
+    Raises Malformed, TooLarge.
+    """
     if reader.tag() & ~ber.CONSTRUCTED == KEY_IDENTIFIER:
         return CertificateReference(None, None, reader.octets(KEY_IDENTIFIER).tobytes())
     return read_issuer_and_serial(reader)

@@ -26,7 +26,6 @@ from directmsg.agent.errors import (
     Malformed,
     MissingSigner,
     NotSigned,
-    TooLarge,
     TooManyCertificates,
     TooManySigners,
     UnsupportedAlgorithm,
@@ -172,10 +171,7 @@ def _read_signers(reader: Reader) -> tuple[SignerInfo, ...]:
     while reader.tag() != ber.END:
         if len(signers) == MAX_SIGNERS:
             raise TooManySigners(limit=MAX_SIGNERS, found=MAX_SIGNERS + 1)
-        encoded = reader.raw()
-        if len(encoded) > MAX_SIGNER_SIZE:
-            raise TooLarge("a signer's entry is too large", limit=MAX_SIGNER_SIZE, found=len(encoded))
-        signers.append(SignerInfo(bytes(encoded)))
+        signers.append(SignerInfo(reader.bounded(MAX_SIGNER_SIZE)))
     reader.leave()
     return tuple(signers)
 

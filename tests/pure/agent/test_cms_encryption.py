@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from directmsg.agent import algorithms, cms, der, encryption, identity
+from directmsg.agent.ber import Reader
 from directmsg.agent.content import DATA
 from directmsg.agent.errors import (
     AgentError,
@@ -141,6 +142,7 @@ def oaep(digest: str, mask: str, label: bytes | None = None) -> padding.OAEP:
     return padding.OAEP(padding.MGF1(algorithms.HASHES[mask]), algorithms.HASHES[digest], label)
 
 
+RSA_NAME = named(algorithms.RSA_ENCRYPTION, der.NULL)
 SHA512 = named(algorithms.DIGEST_OIDS["sha512"], der.NULL)
 LABEL = der.element(0xA2, named(algorithms.P_SPECIFIED, der.octet_string(b"stamp")))
 
@@ -487,6 +489,16 @@ def test_bounds():
     )
     with pytest.raises(TooLarge):
         cms.decrypt(envelope_of([long_key], key), who(ALICE))
+    long_name = der.sequence(
+        *(der.integer(0), der.sequence(der.sequence(bytes(20_000)), der.integer(1))),
+        *(named(algorithms.RSA_ENCRYPTION, der.NULL), der.octet_string(bytes(256))),
+    )
+    long_parameters = transport_entry(
+        ALICE, named(algorithms.RSA_ENCRYPTION, der.octet_string(bytes(5000))), padding.PKCS1v15(), key
+    )
+    for entry in (long_name, long_parameters):
+        with pytest.raises(TooLarge):
+            cms.decrypt(envelope_of([entry], key), who(ALICE))
 
 
 def test_what_is_sent_is_chosen_from_a_list():
@@ -520,6 +532,51 @@ def test_pieces_of_any_size(size, cipher):
     for piece in (16, 1000, 4096):
         if size // piece < 10_000:
             assert cms.decrypt(cms_peers.stream_envelope(envelope, piece), who(ALICE)).content == content
+
+
+@pytest.mark.parametrize("place", ["originator", "attributes", "content", "issuer"])
+def test_open_elements_in_one_another_cost_what_they_are_long(place, monkeypatch):
+    """Headers read grow with the message, not with its square, wherever the open elements stand."""
+    headers = []
+    real = Reader._header
+
+    def counted(self):
+        headers.append(1)
+        return real(self)
+
+    monkeypatch.setattr(Reader, "_header", counted)
+
+    def work(width: int) -> int:
+        tag = 0x24 if place == "content" else 0x30
+        nest = b""
+        for _ in range(20):
+            nest = cms_peers.indefinite(
+                tag, *[der.octet_string(bytes(turn % 2)) for turn in range(width)], nest
+            )
+        key = os.urandom(16)
+        entry = transport_entry(ALICE, named(algorithms.RSA_ENCRYPTION, der.NULL), padding.PKCS1v15(), key)
+        if place == "issuer":
+            name = der.sequence(nest, der.integer(1))
+            entry = der.sequence(der.integer(0), name, RSA_NAME, der.octet_string(bytes(256)))
+        cipher = named(algorithms.CIPHERS["aes128-cbc"].oid, der.octet_string(bytes(16)))
+        encrypted = cms_peers.indefinite(0xA0, nest) if place == "content" else der.element(0x80, bytes(32))
+        body = der.sequence(
+            der.integer(2),
+            cms_peers.indefinite(0xA0, nest) if place == "originator" else b"",
+            der.set_of([entry]),
+            der.sequence(der.oid(DATA), cipher, encrypted),
+            cms_peers.indefinite(0xA1, nest) if place == "attributes" else b"",
+        )
+        headers.clear()
+        with contextlib.suppress(CannotDecrypt):
+            cms.decrypt(named("1.2.840.113549.1.7.3", der.element(0xA0, body)), who(ALICE))
+        return len(headers)
+
+    few, many = work(10), work(80)
+    assert (
+        many - few <= 3 * 20 * 70
+    )  # each header read three times at most: stepped over, captured, re-written
+    assert many < 9 * few
 
 
 # --- hostile octets -------------------------------------------------------------------------------------
