@@ -1,9 +1,10 @@
-"""`python -m bench.agent`: CPU time to decrypt an envelope and verify the signature on what was in it.
+"""`./run bench agent`: CPU time to decrypt an envelope and verify the signature on what was in it.
 
 For 2 kB, 100 kB and 25 MB, in DER and in the pieces of 1,000 octets that streaming agents send, beside the
 bare primitives (one RSA private operation, AES, SHA-256, one RSA public operation) and, where gcc and the
 headers of OpenSSL are there, beside a C loop over OpenSSL's CMS functions. Then the time of failures beside
-one another, and the memory that one message of 25 MB takes. Times are medians; only the ratios hold elsewhere.
+one another, and the memory that one message of 25 MB takes. Times are medians; on other machines only the
+ratios hold.
 """
 
 from __future__ import annotations
