@@ -64,7 +64,8 @@ def email_changed(request: Any, user: Any, **kwargs: Any) -> None:
 @receiver([mfa.authenticator_added, mfa.authenticator_removed, mfa.authenticator_reset])
 def second_step_changed(request: Any, user: Any, **kwargs: Any) -> None:
     """Whoever signed in without the new second step, or with the old one, has to do it again."""
-    from allauth.usersessions.internal.flows.sessions import end_other_sessions
+    from allauth.usersessions.models import UserSession
 
     trail.record("account.second_step_changed", actor=user, request=request)
-    end_other_sessions(request, user)
+    for session in UserSession.objects.filter(user=user).exclude(session_key=request.session.session_key):
+        session.end()
