@@ -42,7 +42,8 @@ MAX_ELEMENTS: Final = 500_000
 BATCH: Final = 1 << 18
 
 _OPEN: Final = -1  # an indefinite length
-_FIRST_WINDOW: Final = 16
+_FIRST_WINDOW: Final = 32
+_CUT_AT_ONCE: Final = 64
 
 
 @lru_cache(maxsize=128)
@@ -64,10 +65,6 @@ def dotted(oid: bytes) -> str:
             value = 0
     first = min(arcs[0] // 40, 2)
     return ".".join(map(str, [first, arcs[0] - 40 * first, *arcs[1:]]))
-
-
-def _slices(count: int, length: int, stride: int) -> list[slice]:
-    return [slice(number * stride, number * stride + length) for number in range(count)]
 
 
 class Octets:
@@ -94,19 +91,22 @@ class Octets:
         waiting: list[memoryview] = []
         size = 0
         for start, length, stride, count in self._runs:
-            at_once = min(count, max(1, BATCH // length))
-            # One call for all slices of a batch takes half the time of a loop over them.
-            cut = itemgetter(*_slices(at_once, length, stride)) if at_once > 1 else None
+            at_once = min(count, max(1, BATCH // length), _CUT_AT_ONCE)
+            parts = [slice(at, at + length) for at in range(0, at_once * stride, stride)] if stride else []
+            # One call for many slices takes half the time of a loop over them.
+            cut = itemgetter(*parts) if at_once > 1 else None
             for first in range(0, count, at_once):
                 pieces = min(at_once, count - first)
                 if size + pieces * length > BATCH and waiting:
                     yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
                     waiting, size = [], 0
                 view = self._view[start + first * stride :]
-                if cut is not None and pieces == at_once:
+                if cut is None:
+                    waiting.append(view[:length])
+                elif pieces == at_once:
                     waiting += cut(view)
                 else:
-                    waiting += [view[part] for part in _slices(pieces, length, stride)]
+                    waiting += [view[part] for part in parts[:pieces]]
                 size += pieces * length
         if waiting:
             yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
