@@ -320,8 +320,6 @@ def normalise_answer(text: str) -> str:
     accents_go: bool | None = None  # of the letter before; None where a mark has no letter to stand on
     for each in unicodedata.normalize("NFD", folded):
         kind = unicodedata.category(each)
-        if _is_ignorable(each):
-            continue
         if kind[0] == "M":
             if accents_go is False:
                 kept.append(each)
@@ -332,12 +330,14 @@ def normalise_answer(text: str) -> str:
             accents_go = None
     if kept:
         return unicodedata.normalize("NFC", "".join(kept))
-    return "".join(each for each in folded if not _is_ignorable(each)).strip()
+    return folded.strip()
 
 
 def _fold(text: str) -> str:
-    """Compatibility caseless form (The Unicode Standard, section 3.13, D146)."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    """Compatibility caseless form without ignorable characters (The Unicode Standard, section 3.13, D146)."""
+    # Taken out first: an invisible character between two marks keeps them from their canonical order.
+    visible = "".join(each for each in text if not _is_ignorable(each))
+    folded = unicodedata.normalize("NFKC", visible).casefold()
     folded = unicodedata.normalize("NFKC", folded).casefold()
     return unicodedata.normalize("NFKC", folded)
 

@@ -28,7 +28,7 @@ MAX_SEGMENTS = 64
 LONG_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc", "references", "in-reply-to"})
 
 _FIELD_NAME = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
-_BLANK_LINE = re.compile(rb"(\r?\n)\r?\n|\A\r?\n")
+_BLANK_LINE = re.compile(rb"\r?\n(?=\r?\n)")
 #: An encoded word (RFC 2047 section 2); blanks inside the text are seen in practice and taken.
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _CHARSET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
@@ -116,15 +116,25 @@ def read_block(data: bytes, start: int = 0, end: int | None = None) -> Block:
     its bound.
     """
     stop = len(data) if end is None else end
-    blank = _BLANK_LINE.search(data[start : min(stop, start + MAX_BLOCK_OCTETS + 4)])
+    empty = _line_break(data, start, stop)
+    if empty:
+        return Block(Fields(()), start + empty, ())
+    blank = _BLANK_LINE.search(data, start, min(stop, start + MAX_BLOCK_OCTETS + 4))
     if blank is None and stop - start > MAX_BLOCK_OCTETS:
         raise TooLarge("header block without an end", limit=MAX_BLOCK_OCTETS, found=stop - start)
-    head_end = start + max(blank.end(1), 0) if blank else stop
-    body_start = start + blank.end() if blank else stop
+    head_end = blank.end() if blank else stop
+    body_start = head_end + _line_break(data, head_end, stop)
     items, fields_end = _read_fields(data, start, head_end)
     if fields_end < head_end:
         return Block(Fields(items), fields_end, ("missing_blank_line",))
     return Block(Fields(items), body_start, () if blank else ("no_body",))
+
+
+def _line_break(data: bytes, at: int, end: int) -> int:
+    """How many octets the line break at `at` has; 0 when there is none."""
+    if data.startswith(b"\r\n", at, end):
+        return 2
+    return 1 if data.startswith(b"\n", at, end) else 0
 
 
 def _read_fields(data: bytes, start: int, end: int) -> tuple[tuple[Field, ...], int]:
@@ -270,10 +280,14 @@ _NOT_BASE64 = bytes(
 def decode_base64(data: bytes) -> tuple[bytes, bool]:
     """Decode base64 (RFC 2045 section 6.8) of any line length; returns the octets and whether it was clean.
 
-    Characters outside the alphabet are skipped, padding ends the data, missing padding is added.
+    Characters outside the alphabet are skipped, padding ends the data, missing padding is added; clean is
+    what needed no more than the first of these.
     """
+    padding = data.find(b"=")
     try:
-        return pybase64.b64decode(data.translate(None, b"\r\n \t"), validate=True), True
+        if padding < 0 or not data[padding:].strip(b"=\r\n \t"):
+            return pybase64.b64decode(data), True
+        raise binascii.Error("padding inside the data")
     except (binascii.Error, ValueError):
         kept = data.translate(None, _NOT_BASE64).partition(b"=")[0]
         whole = len(kept) - (1 if len(kept) % 4 == 1 else 0)

@@ -119,10 +119,9 @@ def require_sendable(message: bytes) -> Fields:
 def _require_canonical(message: bytes) -> None:
     if not message.isascii() or b"\x00" in message:
         raise Malformed("the message is not seven-bit")
-    without = message.replace(b"\r\n", b"")
-    if b"\r" in without or b"\n" in without:
+    if not message.count(b"\r\n") == message.count(b"\r") == message.count(b"\n"):
         raise Malformed("a line end that is not CRLF")
-    if any(len(line) > MAX_LINE for line in message.split(b"\r\n")):
+    if max(map(len, message.split(b"\r\n"))) > MAX_LINE:
         raise Malformed(f"a line of more than {MAX_LINE} octets")
 
 

@@ -231,6 +231,12 @@ def test_a_mark_after_a_joiner_still_belongs_to_its_letter() -> None:
     assert normalise_answer("র\u200d্য") == normalise_answer("র্য")
 
 
+def test_an_invisible_character_between_marks_changes_nothing() -> None:
+    marks = "\u1ac5\ufe03\u031e"
+    assert normalise_answer(marks) == normalise_answer(normalise_answer(marks))
+    assert normalise_answer("ก\u0e49\u200d\u0e38") == normalise_answer("ก\u0e38\u0e49")
+
+
 @given(st.text(max_size=100))
 @settings(max_examples=1000, deadline=None)
 def test_normalising_twice_changes_nothing(text: str) -> None:

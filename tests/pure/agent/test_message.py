@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import random
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -638,6 +640,15 @@ def test_display_names_survive_the_journey(name: str) -> None:
     assert field is not None
     first, second = parse_list(field.unfolded)
     assert (first.name, first.address, second) == (name.strip(), "ana@clinic.example", BO)
+
+
+def test_the_agent_needs_no_django() -> None:
+    code = (
+        "import sys, directmsg.newuser, directmsg.agent.incoming, directmsg.agent.outgoing; "
+        "sys.exit(any(name.partition('.')[0] in ('django', 'celery') for name in sys.modules))"
+    )
+    root = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
 
 
 # --- the command ----------------------------------------------------------------------------------------
