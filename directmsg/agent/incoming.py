@@ -421,7 +421,7 @@ class _Judge:
         named = {mailbox.key for mailbox in (*message.to_mailboxes, *message.cc_mailboxes)}
         if normalise(recipient.address) not in named:
             raise RoutingMismatch("the recipient is in neither To nor Cc")
-        if self.mail_from is None or (self.mail_from == "" and message.kind != "message"):
+        if self.mail_from is None or (message.kind != "message" and not normalise(self.mail_from)):
             return
         if not same(self.mail_from, message.from_address):
             raise RoutingMismatch("the envelope's sender is not who From is")

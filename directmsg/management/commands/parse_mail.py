@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from directmsg.agent.errors import AgentError
 from directmsg.agent.fields import Fields
-from directmsg.agent.mime import MAX_OCTETS, Part, parse
+from directmsg.agent.mime import MAX_OCTETS, Part, number_duplicates, parse
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
                 json.dumps(
                     {
                         "headers": headers_json(parsed.fields),
-                        "parts": [part_json(parsed.root)],
+                        "parts": [part_json(parsed.root, shown_names(parsed.root))],
                         "defects": list(parsed.defects),
                     }
                 )
@@ -65,13 +65,20 @@ def headers_json(fields: Fields) -> dict[str, str | list[str]]:
     return found
 
 
-def part_json(part: Part) -> dict[str, Any]:
+def shown_names(root: Part) -> dict[str, str]:
+    """The file names of the parts by path, made different where two are the same."""
+    named = [part for part in root.walk() if part.filename]
+    names = number_duplicates([part.filename for part in named])
+    return {part.path: name for part, name in zip(named, names, strict=True)}
+
+
+def part_json(part: Part, names: dict[str, str]) -> dict[str, Any]:
     """One part and those inside; size and digest are of the decoded content (of a multipart, of its body)."""
     return {
         "path": part.path,
         "content_type": part.content_type,
-        "filename": part.filename or None,
+        "filename": names.get(part.path),
         "size": part.size,
         "sha256": part.sha256,
-        "children": [part_json(child) for child in part.children],
+        "children": [part_json(child, names) for child in part.children],
     }

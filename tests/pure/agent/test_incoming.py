@@ -341,6 +341,10 @@ def test_a_message_that_was_never_encrypted_can_be_looked_at(world: World) -> No
     assert look(world, raw, clear=True).accepted
     assert code_of(world, raw) == "not_encrypted"
     assert look(world, raw, clear=True).algorithms.cipher is None
+    inside = world.openssl.sign(wrapped(MESSAGE), [world.sender], "-nodetach")
+    opaque_one = OUTER + TYPE + b"pkcs7-mime\r\n" + BASE64 + base64.encodebytes(inside)
+    assert look(world, opaque_one, clear=True).opened().subject == "Your results"
+    assert code_of(world, world.message(), clear=True) == "not_signed"
 
 
 # --- refused --------------------------------------------------------------------------------------------
@@ -707,6 +711,7 @@ def test_notifications_may_be_trusted_by_other_anchors(world: World) -> None:
         assert report.message.kind == kind
     raw = world.sealed(world.signed(wrapped(notification), signer))
     assert look(world, raw, notification_trust=both, mail_from="").accepted
+    assert look(world, raw, notification_trust=both, mail_from="<>").accepted
     assert code_of(world, raw, mail_from="") == "untrusted_chain"
     opened = look(world, raw, notification_trust=both, mail_from="").opened()
     assert opened.mdn is not None

@@ -417,6 +417,42 @@ def test_any_bytes_give_a_result_or_a_refusal(junk: bytes, one: int, other: int)
         json.dumps([field.text for field in parsed.fields])
 
 
+TOKENS = (
+    *(b"--outer", b"--outer-inner", b"\r\n", b"\n", b'"', b"(", b"\\", b";", b"*0*=", b"''", b"=", b":"),
+    *(b"boundary=outer", b"message/rfc822", b"multipart/mixed", b"base64", b"=?utf-8?q?", b"?=", b"\x00"),
+)
+
+
+def mutated(choose: random.Random) -> bytes:
+    octets = bytearray(MIXED)
+    for _ in range(choose.randint(1, 8)):
+        at = choose.randrange(len(octets) + 1)
+        kind = choose.randrange(4)
+        if kind == 0:
+            octets[at:at] = choose.choice(TOKENS)
+        elif kind == 1:
+            octets[at : at + choose.randint(1, 20)] = b""
+        elif kind == 2:
+            octets[at : at + 1] = choose.randbytes(1)
+        else:
+            begin = choose.randrange(len(MIXED))
+            octets[at:at] = MIXED[begin : begin + choose.randint(1, 200)]
+    return bytes(octets)
+
+
+def test_two_thousand_mutated_messages() -> None:
+    choose = random.Random(2045)
+    for _ in range(2_000):
+        try:
+            parsed = parse(mutated(choose))
+        except TooLarge:
+            continue
+        content = read_content(parsed.root)
+        json.dumps([content.text, content.html, [each.filename for each in content.attachments]])
+        assert sum(each.size for each in content.attachments) < 100_000
+        assert all(field.text is not None for field in parsed.fields)
+
+
 # --- text and attachments -------------------------------------------------------------------------------
 
 
@@ -608,8 +644,28 @@ def test_addresses_that_cannot_be_written() -> None:
 _READABLE = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=120)
 
 
+def random_text(choose: random.Random) -> str:
+    """Letters of every plane, with more of those that matter in a header field."""
+    size = choose.randint(0, 90)
+    pool = [lambda: choose.randrange(0x20, 0x7F), lambda: choose.randrange(0xA0, 0x3000)]
+    pool.append(lambda: choose.randrange(0xE000, 0x110000))
+    pool.append(lambda: ord(choose.choice(" \"\\=?;()<>@,'%*_é")))
+    characters = (chr(choose.choice(pool)()) for _ in range(size))
+    return "".join(characters).replace("\u2028", "").replace("\u2029", "")
+
+
+def test_ten_thousand_subjects_and_file_names_survive_the_journey() -> None:
+    choose = random.Random(2047)
+    for _ in range(10_000):
+        text = random_text(choose)
+        field = text_field("Subject", text)
+        assert decode_header_text(field[len(b"Subject:") :]) == text.strip()
+        value = "; ".join(["attachment", *filename_parameters(text)])
+        assert parse_structured(value).parameters.get("filename", "") == text
+
+
 @given(_READABLE)
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_subjects_survive_the_journey(text: str) -> None:
     field = text_field("Subject", text)
     assert max(map(len, field.split(b"\r\n"))) <= 78
@@ -678,6 +734,14 @@ def test_parse_mail_prints_the_tree(tmp_path: Path) -> None:
     }
     assert found["defects"] == []
     assert "1.2 application/pdf 12 report.pdf" in run_parse_mail(path)
+
+
+def test_parse_mail_numbers_equal_names(tmp_path: Path) -> None:
+    path = tmp_path / "mail.eml"
+    part = ["--b", "Content-Disposition: attachment; filename=scan.pdf", "", "x"]
+    path.write_bytes(lines("Content-Type: multipart/mixed; boundary=b", "", *part, *part, "--b--"))
+    (root,) = json.loads(run_parse_mail(path, "--json"))["parts"]
+    assert [child["filename"] for child in root["children"]] == ["scan.pdf", "scan (2).pdf"]
 
 
 def test_parse_mail_refuses_bombs_and_missing_files(tmp_path: Path) -> None:
