@@ -13,6 +13,7 @@ from allauth.mfa.adapter import get_adapter as mfa_adapter
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
+from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -33,6 +34,12 @@ CHOSEN = "quarry-lamp-otter-9"
 def outbox(settings):
     """Mail goes the portal's own way; the test runner would keep it in memory."""
     settings.EMAIL_BACKEND = "healthvault.outbox.backend.OutboxBackend"
+
+
+@pytest.fixture(autouse=True)
+def no_tries_yet(db):
+    """Counters of tries stand in the cache's table, which a test with real transactions leaves as it is."""
+    cache.clear()
 
 
 def newest_mail() -> Notification:
