@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+
 from directmsg.agent.cms import Identity
-from directmsg.agent.incoming import Recipient
+from directmsg.agent.incoming import Recipient, Report, examine
 from tests.cms_peers import OpenSsl
-from tests.pki_factory import Issued, issue, make_ca
+from tests.pki_factory import Issued, issue, make_ca, utc_now
 from trust.pki.certs import Certificate
 from trust.pki.policy import Policy, TrustContext
 
@@ -126,3 +128,67 @@ def folded_lines(data: bytes, widths: Sequence[int]) -> bytes:
         lines.append(text[:width])
         text = text[width:]
     return b"\r\n".join([*lines, text]) + b"\r\n"
+
+
+def look(
+    world: World, raw: bytes, *, mail_from: str | None = SENDER, clear: bool = False, **changes: object
+) -> Report:
+    """The report on `raw` for the usual recipient."""
+    recipient = world.recipient_for(**changes)  # type: ignore[arg-type]
+    return examine(raw, mail_from=mail_from, recipients=[recipient], at=utc_now(), clear=clear)
+
+
+def code_of(world: World, raw: bytes, **options: object) -> str | None:
+    report = look(world, raw, **options)  # type: ignore[arg-type]
+    assert (report.error is None) == report.accepted
+    if report.error is not None:
+        with pytest.raises(type(report.error)):
+            report.opened()
+    return report.error.code if report.error else None
+
+
+def inner(world: World, *changes: tuple[bytes, bytes]) -> bytes:
+    message = MESSAGE
+    for old, new in changes:
+        assert old in message
+        message = message.replace(old, new, 1)
+    return world.sealed(world.signed(wrapped(message)))
+
+
+def lines(*parts: str | bytes) -> bytes:
+    return b"\r\n".join(part.encode() if isinstance(part, str) else part for part in parts) + b"\r\n"
+
+
+MIXED = lines(
+    "From: ana@clinic.example",
+    "Subject: Two",
+    " parts",
+    "Content-Type: multipart/mixed; boundary=outer",
+    "",
+    "preamble",
+    "--outer",
+    "Content-Type: multipart/alternative; boundary=outer-inner",
+    "",
+    "--outer-inner",
+    "",
+    "Hello",
+    "--outer-inner",
+    "Content-Type: text/html",
+    "",
+    "<b>Hello</b>",
+    "--outer-inner--",
+    "--outer",
+    "Content-Type: application/pdf; name=report.pdf",
+    "Content-Transfer-Encoding: base64",
+    "",
+    base64.b64encode(b"%PDF-made-up"),
+    "--outer--",
+    "epilogue",
+)
+
+
+def nested(depth: int) -> bytes:
+    head = b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth)
+    )
+    return head + b"\r\nx"

@@ -7,7 +7,6 @@ import email
 import email.header
 import email.policy
 import hashlib
-import io
 import json
 import random
 import subprocess
@@ -17,8 +16,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,10 +23,8 @@ from directmsg.agent.address import Mailbox
 from directmsg.agent.errors import AgentError, BadAddress, TooLarge, UnsafeField
 from directmsg.agent.fields import (
     decode_base64,
-    decode_bytes,
     decode_header_text,
     parse_structured,
-    read_block,
 )
 from directmsg.agent.message import (
     NewAttachment,
@@ -43,173 +38,11 @@ from directmsg.agent.message import (
     text_field,
 )
 from directmsg.agent.mime import clean_filename, number_duplicates, parse
+from tests.mail_peers import MIXED, lines, nested
 
 ANA = Mailbox("Ana Pérez", "ana@clinic.example")
 BO = Mailbox("", "bo@home.example")
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=timezone(timedelta(hours=-5)))
-
-
-def lines(*parts: str | bytes) -> bytes:
-    return b"\r\n".join(part.encode() if isinstance(part, str) else part for part in parts) + b"\r\n"
-
-
-MIXED = lines(
-    "From: ana@clinic.example",
-    "Subject: Two",
-    " parts",
-    "Content-Type: multipart/mixed; boundary=outer",
-    "",
-    "preamble",
-    "--outer",
-    "Content-Type: multipart/alternative; boundary=outer-inner",
-    "",
-    "--outer-inner",
-    "",
-    "Hello",
-    "--outer-inner",
-    "Content-Type: text/html",
-    "",
-    "<b>Hello</b>",
-    "--outer-inner--",
-    "--outer",
-    "Content-Type: application/pdf; name=report.pdf",
-    "Content-Transfer-Encoding: base64",
-    "",
-    base64.b64encode(b"%PDF-made-up"),
-    "--outer--",
-    "epilogue",
-)
-
-
-# --- header blocks --------------------------------------------------------------------------------------
-
-
-def test_fields_of_any_spelling() -> None:
-    block = read_block(b"subject:no space\r\nX-Odd : blank before\r\nTO:\r\n\tana@x.example\r\n\r\nbody")
-    assert block.fields.text("Subject") == "no space"
-    assert block.fields.text("x-odd") == "blank before"
-    assert block.fields.text("To") == "ana@x.example"
-    assert block.defects == ()
-
-
-def test_line_ends_may_be_bare() -> None:
-    block = read_block(b"A: 1\nB: 2\n 3\n\nbody\n\nmore")
-    assert [field.text for field in block.fields] == ["1", "2 3"]
-    assert block.body_start == len(b"A: 1\nB: 2\n 3\n\n")
-
-
-def test_a_line_that_is_no_field_ends_the_block() -> None:
-    block = read_block(b"A: 1\r\nno field here\r\nB: 2\r\n\r\nbody")
-    assert block.defects == ("missing_blank_line",)
-    assert block.body_start == len(b"A: 1\r\n")
-    assert "B" not in block.fields
-
-
-def test_a_message_of_fields_only_and_of_nothing() -> None:
-    assert read_block(b"A: 1\r\n").defects == ("no_body",)
-    assert read_block(b"").fields.items == ()
-    assert read_block(b"\r\nbody").body_start == 2
-
-
-def test_the_separator_of_a_mailbox_file_is_skipped() -> None:
-    assert parse(b"From ana Mon May  4 12:00:00 2026\nSubject: x\n\nbody\n").fields.text("subject") == "x"
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"Subject: " + b"x" * 17_000 + b"\r\n",
-        b"To: " + b"x" * 66_000 + b"\r\n",
-        b"A: 1\r\n" * 1_001,
-        b"Subject: x\r\n" + b" y\r\n" * 5_000,
-        b"".join(b"A%d: " % n + b"x" * 15_000 + b"\r\n" for n in range(20)),
-    ],
-)
-def test_bounds_of_a_header_block(head: bytes) -> None:
-    with pytest.raises(TooLarge):
-        parse(head + b"\r\nbody")
-
-
-def test_address_fields_may_be_longer() -> None:
-    assert parse(b"To: " + b"x" * 60_000 + b"\r\n\r\n").fields.first("to") is not None
-
-
-# --- text of fields -------------------------------------------------------------------------------------
-
-HEADER_TEXTS = [
-    (b" plain ", "plain"),
-    (b" folded\r\n line", "folded line"),
-    (b"=?utf-8?q?caf=C3=A9?=", "café"),
-    (b"=?UTF-8?B?Y2Fmw6k=?= x", "café x"),
-    (b"=?iso-8859-1?q?caf=E9?=\r\n =?iso-8859-1?q?_noir?=", "café noir"),
-    (b"=?utf-8?q?caf=C3?= =?utf-8?q?=A9?=", "café"),
-    (b"=?utf-8?b?Y2Fmww==?= =?utf-8?b?qQ==?=", "café"),
-    (b"=?utf-8*en?q?caf=C3=A9?=", "café"),
-    (b"=?windows-1252?q?it=92s?=", "it’s"),
-    (b"=?iso-8859-1?q?it=92s?=", "it’s"),
-    (b"=?shift_jis?b?k/qWew==?=", "日本"),
-    (b"=?no-such-charset?q?caf=C3=A9?=", "café"),
-    (b"=?idna?q?abc?=", "abc"),
-    (b"caf\xc3\xa9", "café"),
-    (b"caf\xe9", "café"),
-    (b"a =?utf-8?q?b c?= d", "a b c d"),
-    (b"=?utf-8?q?open", "=?utf-8?q?open"),
-    (b"=?utf-8?q?a?=b=?utf-8?q?c?=", "abc"),
-    (b"a\x00b", "a\ufffdb"),
-    (b"=?utf-8?q?a=0D=0ABcc:_x?=", "a\ufffd\ufffdBcc: x"),
-    (b"tab\there", "tab here"),
-]
-
-
-@pytest.mark.parametrize(("value", "expected"), HEADER_TEXTS)
-def test_header_text(value: bytes, expected: str) -> None:
-    assert decode_header_text(value) == expected
-
-
-def test_the_charset_of_a_body_is_a_claim() -> None:
-    assert decode_bytes("é".encode(), "us-ascii") == "é"
-    assert decode_bytes(b"\xe9", "utf-8") == "é"
-    assert decode_bytes(b"\xe9", None) == "é"
-    assert decode_bytes("日本".encode("gb18030"), "GB2312") == "日本"
-    assert decode_bytes("日本".encode("utf-16"), "utf-16") == "日本"
-    assert decode_bytes(b"abc", "../../etc/passwd") == "abc"
-    assert decode_bytes(b"abc", "zlib") == "abc"
-
-
-# --- parameters -----------------------------------------------------------------------------------------
-
-PARAMETERS = [
-    ("text/plain", "text/plain", {}),
-    ("Text/PLAIN; Charset=UTF-8", "text/plain", {"charset": "UTF-8"}),
-    ('a/b;x="1;2";y=3;', "a/b", {"x": "1;2", "y": "3"}),
-    ("a/b ; x = 1 ; y = 2", "a/b", {"x": "1", "y": "2"}),
-    ('a/b; x="say \\"hi\\""', "a/b", {"x": 'say "hi"'}),
-    ('a/b; x="C:\\dir\\file.txt"', "a/b", {"x": "C:\\dir\\file.txt"}),
-    ("a/b (a comment); x=1 (another)", "a/b", {"x": "1"}),
-    ("a/b; x=1; X=2", "a/b", {"x": "1"}),
-    ("a/b; filename*=utf-8''caf%C3%A9.txt; filename=cafe.txt", "a/b", {"filename": "café.txt"}),
-    ("a/b; f*1*=%C3%A9; f*0*=iso-8859-15''x%A4; f*2=\".t\"", "a/b", {"f": "x€Ã©.t"}),
-    ('a/b; f*0="one"; f*1="two"; f*3="lost"', "a/b", {"f": "onetwo"}),
-    ('a/b; f="=?utf-8?q?caf=C3=A9?="', "a/b", {"f": "café"}),
-    ("a/b; f*=''plain", "a/b", {"f": "plain"}),
-    ("a/b; f*=%41", "a/b", {"f": "A"}),
-    ("a/b; =x; ;;y", "a/b", {}),
-    ('a/b; x="open; y=2', "a/b", {"x": "open; y=2"}),
-    ("", "", {}),
-]
-
-
-@pytest.mark.parametrize(("text", "value", "parameters"), PARAMETERS)
-def test_parameters(text: str, value: str, parameters: dict[str, str]) -> None:
-    found = parse_structured(text)
-    assert (found.value, found.parameters) == (value, parameters)
-
-
-def test_bounds_of_parameters() -> None:
-    with pytest.raises(TooLarge):
-        parse_structured("a/b" + "".join(f"; p{n}=1" for n in range(101)))
-    with pytest.raises(TooLarge):
-        parse_structured("a/b" + "".join(f"; p*{n}=1" for n in range(65)))
 
 
 # --- structure ------------------------------------------------------------------------------------------
@@ -348,13 +181,6 @@ def test_every_parser_agrees_on_what_we_write() -> None:
 
 
 # --- bounds and hostile input ---------------------------------------------------------------------------
-
-
-def nested(depth: int) -> bytes:
-    head = b"".join(
-        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth)
-    )
-    return head + b"\r\nx"
 
 
 def test_bounds_of_the_tree() -> None:
@@ -705,51 +531,3 @@ def test_the_agent_needs_no_django() -> None:
     )
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
-
-
-# --- the command ----------------------------------------------------------------------------------------
-
-
-def run_parse_mail(path: Path, *arguments: str) -> str:
-    out = io.StringIO()
-    call_command("parse_mail", str(path), *arguments, stdout=out)
-    return out.getvalue()
-
-
-def test_parse_mail_prints_the_tree(tmp_path: Path) -> None:
-    path = tmp_path / "mail.eml"
-    path.write_bytes(b"Received: one\r\nReceived: two\r\n" + MIXED)
-    found = json.loads(run_parse_mail(path, "--json"))
-    assert found["headers"]["subject"] == "Two parts"
-    assert found["headers"]["received"] == ["one", "two"]
-    (root,) = found["parts"]
-    assert [child["path"] for child in root["children"]] == ["1.1", "1.2"]
-    assert root["children"][1] == {
-        "path": "1.2",
-        "content_type": "application/pdf",
-        "filename": "report.pdf",
-        "size": 12,
-        "sha256": hashlib.sha256(b"%PDF-made-up").hexdigest(),
-        "children": [],
-    }
-    assert found["defects"] == []
-    assert "1.2 application/pdf 12 report.pdf" in run_parse_mail(path)
-
-
-def test_parse_mail_numbers_equal_names(tmp_path: Path) -> None:
-    path = tmp_path / "mail.eml"
-    part = ["--b", "Content-Disposition: attachment; filename=scan.pdf", "", "x"]
-    path.write_bytes(lines("Content-Type: multipart/mixed; boundary=b", "", *part, *part, "--b--"))
-    (root,) = json.loads(run_parse_mail(path, "--json"))["parts"]
-    assert [child["filename"] for child in root["children"]] == ["scan.pdf", "scan (2).pdf"]
-
-
-def test_parse_mail_refuses_bombs_and_missing_files(tmp_path: Path) -> None:
-    path = tmp_path / "mail.eml"
-    path.write_bytes(nested(2_000))
-    with pytest.raises(CommandError) as caught:
-        run_parse_mail(path, "--json")
-    assert (caught.value.returncode, "too_large" in str(caught.value)) == (1, True)
-    with pytest.raises(CommandError) as caught:
-        run_parse_mail(tmp_path / "none.eml")
-    assert caught.value.returncode == 2

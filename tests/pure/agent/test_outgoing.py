@@ -25,7 +25,7 @@ from directmsg.agent.errors import (
 from directmsg.agent.incoming import open_message
 from directmsg.agent.message import NewAttachment, build_message
 from directmsg.agent.outgoing import only_recipients, require_sendable, seal_message
-from tests import cms_peers, mail_peers
+from tests import cms_peers
 from tests.mail_peers import World
 from tests.pki_factory import Issued, issue, make_ca, utc_now
 
@@ -35,11 +35,6 @@ NURSE = Mailbox("Nurse Joy", "nurse@clinic.example")
 ANA = Mailbox("Ana Díaz", "ana@portal.example")
 BO = Mailbox("", "bo@home.example")
 SECRET = "Zufallsbefund"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return mail_peers.make_world(tmp_path_factory.mktemp("openssl"))
 
 
 def identity(who: Issued) -> Identity:
