@@ -94,6 +94,8 @@ def to_a_labels(domain: str) -> str:
 
 
 def _lower_ascii(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     return "".join(chr(ord(each) + 32) if "A" <= each <= "Z" else each for each in text)
 
 

@@ -194,7 +194,7 @@ def decode_header_text(value: bytes | str) -> str:
 
 def clean_controls(text: str) -> str:
     """`text` with every control character other than tab, CR and LF, and every surrogate, as U+FFFD."""
-    return _CONTROL.sub("\ufffd", text)
+    return text if text.isprintable() else _CONTROL.sub("\ufffd", text)
 
 
 def _decode_words(text: str) -> str:
@@ -386,6 +386,8 @@ _SEGMENT = re.compile(r"([^*]+)\*(?:([0-9]{1,4})(\*?))?")
 def _join_extended(plain: dict[str, str]) -> dict[str, str]:
     """Replace `name*`, `name*0`, `name*1*` … by `name` (RFC 2231 sections 3 and 4)."""
     result: dict[str, str] = {}
+    if not any("*" in name or "=?" in value for name, value in plain.items()):
+        return {name: clean_controls(value) for name, value in plain.items()}
     segments: dict[str, dict[int, tuple[str, bool]]] = {}
     for name, value in plain.items():
         match = _SEGMENT.fullmatch(name)

@@ -455,7 +455,8 @@ class _Judge:
         if isinstance(signer, FailedSigner):
             return _unjudged(signer)
         try:
-            certificate = Certificate(signer.certificate_der)
+            known = (each for each in pool if each.der == signer.certificate_der)
+            certificate = next(known, None) or Certificate(signer.certificate_der)
             require_covers(certificate, normalise(message.from_address), context.policy)  # step 7
             require_direct_leaf(certificate, context.policy, "signing")
             chain = self.verify(certificate, pool, context, self.at)  # step 8

@@ -180,7 +180,7 @@ class _Reader:
             path=path,
             fields=block.fields,
             declared=declared,
-            disposition=parse_structured(block.fields.unfolded("content-disposition")),
+            disposition=_disposition(block.fields),
             encoding=self._encoding(block.fields),
             buffer=buffer,
             start=start,
@@ -254,6 +254,14 @@ class _Reader:
             self.entity(part.buffer, start, end, path=f"{part.path}.{n}", depth=depth + 1, default=default)
             for n, (start, end) in enumerate(spans, 1)
         )
+
+
+_NO_DISPOSITION = Structured("", {})
+
+
+def _disposition(fields: Fields) -> Structured:
+    first = fields.first("content-disposition")
+    return parse_structured(first.unfolded) if first else _NO_DISPOSITION
 
 
 def split_multipart(

@@ -143,13 +143,13 @@ class InnerMessage:
     def from_name(self) -> str:
         return self.sender.name
 
-    @cached_property
+    @property
     def to_mailboxes(self) -> tuple[Mailbox, ...]:
-        return self._mailboxes("to")[0]
+        return self._to[0]
 
-    @cached_property
+    @property
     def cc_mailboxes(self) -> tuple[Mailbox, ...]:
-        return self._mailboxes("cc")[0]
+        return self._cc[0]
 
     @property
     def to(self) -> tuple[str, ...]:
@@ -162,7 +162,15 @@ class InnerMessage:
     @property
     def recipients_readable(self) -> bool:
         """Whether every address in To and Cc could be read."""
-        return self._mailboxes("to")[1] and self._mailboxes("cc")[1]
+        return self._to[1] and self._cc[1]
+
+    @cached_property
+    def _to(self) -> tuple[tuple[Mailbox, ...], bool]:
+        return self._mailboxes("to")
+
+    @cached_property
+    def _cc(self) -> tuple[tuple[Mailbox, ...], bool]:
+        return self._mailboxes("cc")
 
     def _mailboxes(self, name: str) -> tuple[tuple[Mailbox, ...], bool]:
         return parse_list_tolerantly(each.unfolded for each in self.fields.all(name))
