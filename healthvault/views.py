@@ -128,7 +128,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     route = request.resolver_match.route if request.resolver_match else ""
     log.error("error page %s shown for %s", error_id, route)
     # Without a request: the context processors may be what broke.
-    return render(None, "500.html", {"error_id": error_id}, status=500)  # type: ignore[arg-type]
+    return render(None, "500.html", {"error_id": error_id}, status=500)
 
 
 @require_safe
