@@ -74,7 +74,7 @@ def test_newuser_with_a_question(stack: Stack, partner: Partner, identity: bytes
         "map.pdf",
     ):
         assert word in visitor.text
-    assert state_of(stack, f"newuser@{stack.domain}") == ["parcelled"]
+    assert "parcelled" in state_of(stack, f"newuser@{stack.domain}")
 
     again = Visitor(stack.url)
     assert again.get(link_in(mail)).status_code == 410
@@ -205,7 +205,6 @@ def test_what_cannot_be_trusted_is_refused_and_nothing_leaves(
         lambda: sum(line["state"] == "refused" for line in stack.ledger()) >= len(cases),
     )
     refused = [line["code"] for line in stack.ledger() if line["state"] == "refused"]
-    assert sorted(refused)[:0] == []
     for code in ("not_encrypted", "not_signed", "cannot_decrypt", "untrusted_chain", "address_not_covered"):
         assert code in refused
     assert stack.mails("victim@patient.example") == []
