@@ -8,7 +8,9 @@ from typing import Any
 
 from healthvault.store.fields import open_values
 
+from . import particulars
 from .models import Entry, Record
+from .wording import span_in_words
 
 #: Kinds in the order of the page, with the words people read.
 KIND_NAMES = {
@@ -50,26 +52,62 @@ KIND_NAMES = {
 }
 
 
+#: How many items of a kind stand there at once; the others are a click away.
+SHOWN_AT_ONCE = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One item as a page shows it."""
+    """One item as a page shows it; `source` is the organisation whose message brought it."""
 
     id: str
     kind: str
     content: dict[str, Any]
+    source: str = ""
 
     @property
     def name(self) -> str:
-        return str(self.content.get("name") or "Without a name")
+        return particulars.name(self.kind, self.content)
 
     @property
     def date(self) -> str:
+        """The date items are sorted by, ISO 8601 in its own precision."""
         return str(self.content.get("start") or self.content.get("end") or "")
+
+    @property
+    def when(self) -> str:
+        """Date or period in words; of a date that is none, the words of the document."""
+        span = span_in_words(self.content.get("start"), self.content.get("end"))
+        return span or str(self.content.get("start_text") or "")
+
+    @property
+    def when_label(self) -> str:
+        return particulars.when_label(self.kind, end=not self.content.get("start"))
+
+    @property
+    def until_label(self) -> str:
+        return particulars.when_label(self.kind, end=True)
 
     @property
     def value(self) -> str:
         """Value and unit as written."""
-        return " ".join(str(self.content[part]) for part in ("value", "unit") if self.content.get(part))
+        return particulars.value(self.content)
+
+    @property
+    def ranges(self) -> list[str]:
+        return particulars.ranges(self.content)
+
+    @property
+    def mark(self) -> particulars.Mark | None:
+        return particulars.mark(self.content)
+
+    @property
+    def lines(self) -> list[particulars.Line]:
+        return particulars.lines(self.kind, self.content)
+
+    @property
+    def codes(self) -> list[str]:
+        return particulars.codes(self.content)
 
     @property
     def negated(self) -> bool:
@@ -81,7 +119,14 @@ class Fact:
 
     @property
     def status(self) -> str:
-        return str(self.content.get("status") or "")
+        return particulars.status(self.kind, self.content)
+
+    @property
+    def summary(self) -> list[str]:
+        """The words under the name in a list: date, standing, dosage, panel, reference range."""
+        reference = f"reference {self.ranges[0]}" if len(self.ranges) == 1 else ""
+        words = (self.when, self.status, particulars.dosage(self.content), particulars.panel(self.content))
+        return [word for word in (*words, reference) if word]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +137,31 @@ class Group:
     name: str
     facts: list[Fact]
 
+    @property
+    def first(self) -> list[Fact]:
+        return self.facts[:SHOWN_AT_ONCE]
+
+    @property
+    def others(self) -> list[Fact]:
+        return self.facts[SHOWN_AT_ONCE:]
+
 
 def groups(record: Record, states: Iterable[str] = (Entry.State.ACTIVE,)) -> list[Group]:
     """Every item of `record` in one of `states`, by kind: two statements whatever their number."""
     rows = list(
-        Entry.objects.filter(record=record, state__in=list(states)).values_list("pk", "kind", "content")
+        Entry.objects.filter(record=record, state__in=list(states)).values_list(
+            "pk",
+            "kind",
+            "content",
+            "filing__document__attachment__message__organization_name",
+            "attachment__message__organization_name",
+        )
     )
-    contents = open_values(Entry, "content", [(pk, sealed) for pk, _, sealed in rows], record.holder.unwrap())
+    contents = open_values(Entry, "content", [(row[0], row[2]) for row in rows], record.holder.unwrap())
     by_kind: dict[str, list[Fact]] = {}
-    for (pk, kind, _), content in zip(rows, contents, strict=True):
-        by_kind.setdefault(kind, []).append(Fact(str(pk), kind, content))
+    for (pk, kind, _, from_document, from_file), content in zip(rows, contents, strict=True):
+        fact = Fact(str(pk), kind, content, from_document or from_file or "")
+        by_kind.setdefault(kind, []).append(fact)
     ordered = sorted(by_kind, key=lambda kind: list(KIND_NAMES).index(kind) if kind in KIND_NAMES else 99)
     return [Group(kind, KIND_NAMES.get(kind, kind), _shown(by_kind[kind])) for kind in ordered]
 

@@ -1,0 +1,556 @@
+"""One item's plain facts, in words: from its FHIR R4-shaped resource to lines of label and values.
+
+Only what the document said stands here. A value is called high or low where the document says so, or
+where it gives one numeric reference range in the value's own unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .wording import date_in_words, unit_in_words
+
+Json = dict[str, Any]
+
+#: HL7 v3 ObservationInterpretation, and words and tone of the mark; codes not here give their display.
+_INTERPRETATIONS = {
+    "H": ("High", "warn"),
+    "HH": ("Very high", "bad"),
+    "HU": ("Very high", "bad"),
+    "HX": ("Too high to measure", "warn"),
+    ">": ("Too high to measure", "warn"),
+    "L": ("Low", "warn"),
+    "LL": ("Very low", "bad"),
+    "LU": ("Very low", "bad"),
+    "LX": ("Too low to measure", "warn"),
+    "<": ("Too low to measure", "warn"),
+    "A": ("Abnormal", "warn"),
+    "AA": ("Very abnormal", "bad"),
+    "N": ("Normal", ""),
+}
+_STATUS_WORDS = {
+    "completed": "Completed",
+    "active": "Active",
+    "inactive": "No longer active",
+    "resolved": "Resolved",
+    "remission": "In remission",
+    "recurrence": "Come back",
+    "relapse": "Relapse",
+    "stopped": "Stopped",
+    "aborted": "Stopped",
+    "cancelled": "Cancelled",
+    "on-hold": "On hold",
+    "held": "On hold",
+    "suspended": "On hold",
+    "new": "Planned",
+    "suspected": "Suspected",
+    "nullified": "Entered in error",
+    "entered-in-error": "Entered in error",
+}
+#: Kinds of which "completed" says nothing that the item itself does not.
+_DONE_ANYWAY = frozenset(
+    {
+        "results",
+        "vital_signs",
+        "social_history",
+        "procedures",
+        "immunizations",
+        "encounters",
+        "functional_status",
+        "mental_status",
+        "family_history",
+        "medications_administered",
+        "notes",
+        "advance_directives",
+        "nutrition",
+        "outcomes",
+        "care_team",
+    }
+)
+_NOT = {
+    "allergies": "No allergy to",
+    "medications": "Not taking",
+    "admission_medications": "Not taking",
+    "discharge_medications": "Not taking",
+    "medications_administered": "Not given",
+    "immunizations": "Not given",
+    "procedures": "Not done",
+    "interventions": "Not done",
+    "plan_of_treatment": "Not to be done",
+    "problems": "Does not have",
+    "past_illness": "Did not have",
+    "family_history": "Does not have",
+}
+_DATE_LABELS = {
+    "allergies": ("Since", "Until"),
+    "problems": ("Since", "Until"),
+    "past_illness": ("Since", "Until"),
+    "medications": ("Started", "Stopped"),
+    "admission_medications": ("Started", "Stopped"),
+    "discharge_medications": ("Started", "Stopped"),
+    "medications_administered": ("Given on", "Until"),
+    "immunizations": ("Given on", "Until"),
+    "results": ("Measured on", "Until"),
+    "vital_signs": ("Measured on", "Until"),
+    "procedures": ("Done on", "Until"),
+    "encounters": ("Date", "Until"),
+    "goals": ("Set on", "Due"),
+    "file": ("Added on", "Until"),
+}
+_SYSTEMS = {
+    "http://snomed.info/sct": "SNOMED CT",
+    "http://loinc.org": "LOINC",
+    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
+    "http://hl7.org/fhir/sid/icd-10-cm": "ICD-10-CM",
+    "http://hl7.org/fhir/sid/icd-9-cm": "ICD-9-CM",
+    "http://hl7.org/fhir/sid/icd-10": "ICD-10",
+    "http://hl7.org/fhir/sid/cvx": "CVX",
+    "http://hl7.org/fhir/sid/ndc": "NDC",
+    "http://www.ama-assn.org/go/cpt": "CPT",
+}
+_PANEL = "urn:healthvault-direct:panel"
+#: FHIR R4 EventTiming: when in the day a medicine is taken.
+_EVENTS = {
+    "HS": "at bedtime",
+    "WAKE": "on waking",
+    "C": "with meals",
+    "CM": "with breakfast",
+    "CD": "with lunch",
+    "CV": "with dinner",
+    "AC": "before meals",
+    "ACM": "before breakfast",
+    "ACD": "before lunch",
+    "ACV": "before dinner",
+    "PC": "after meals",
+    "PCM": "after breakfast",
+    "PCD": "after lunch",
+    "PCV": "after dinner",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One fact: what it is, and what was said, once or several times."""
+
+    label: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A word beside a value; `tone` is "warn", "bad" or empty."""
+
+    word: str
+    tone: str
+
+
+# --- the head of an item ----------------------------------------------------------------------------------
+
+
+def name(kind: str, content: Json) -> str:
+    """What the item is, with a denial in words."""
+    said = str(content.get("name") or "").strip() or _name_by_code(content)
+    if content.get("negated") and not content.get("none_known"):
+        return f"{_NOT.get(kind, 'Not')}: {said}"
+    return said
+
+
+def _name_by_code(content: Json) -> str:
+    for code in content.get("codes") or ():
+        if code.get("display") or code.get("code"):
+            return str(code.get("display") or f"Code {code['code']}")
+    return "Without a name"
+
+
+def value(content: Json) -> str:
+    """Value and unit as written, the unit as it is printed."""
+    said = content.get("value")
+    if said in (None, ""):
+        return ""
+    return f"{said} {unit_in_words(content.get('unit'))}".rstrip()
+
+
+def status(kind: str, content: Json) -> str:
+    """The status in words, where it adds something."""
+    said = str(content.get("status") or "")
+    if (said == "completed" and kind in _DONE_ANYWAY) or (content.get("negated") and said != "nullified"):
+        return ""
+    return _STATUS_WORDS.get(said, said.replace("-", " ").capitalize())
+
+
+def when_label(kind: str, *, end: bool = False) -> str:
+    """The words before an item's date."""
+    return _DATE_LABELS.get(kind, ("Date", "Until"))[int(end)]
+
+
+def codes(content: Json) -> list[str]:
+    """Every code with the name of its system."""
+    found = []
+    for code in content.get("codes") or ():
+        system = _SYSTEMS.get(code.get("system", ""), code.get("system", ""))
+        found.append(f"{code.get('code', '')} ({system})" if system else str(code.get("code", "")))
+    return [words for words in found if words]
+
+
+# --- values and their ranges --------------------------------------------------------------------------------
+
+
+def ranges(content: Json) -> list[str]:
+    """The reference ranges as sent."""
+    return [words for one in _resource(content).get("referenceRange", ()) if (words := _range(one))]
+
+
+def _range(one: Json) -> str:
+    low, high, text = one.get("low"), one.get("high"), str(one.get("text", "")).strip()
+    if low and high:
+        same = low.get("unit") == high.get("unit")
+        words = f"{_number(low) if same else _quantity(low)} to {_quantity(high)}"
+    elif low:
+        words = f"{_quantity(low)} or more"
+    elif high:
+        words = f"{_quantity(high)} or less"
+    else:
+        return text
+    return f"{words} ({text})" if text else words
+
+
+def mark(content: Json) -> Mark | None:
+    """High, low or abnormal: by the document's own word, else by its one numeric range; else nothing."""
+    resource = _resource(content)
+    if resource.get("status") in ("entered-in-error", "cancelled"):
+        return None
+    said = [
+        _INTERPRETATIONS[coding["code"]]
+        for one in resource.get("interpretation", ())
+        for coding in one.get("coding", ())
+        if coding.get("code") in _INTERPRETATIONS
+    ]
+    if said:
+        worst = max(said, key=lambda pair: ("", "warn", "bad").index(pair[1]))
+        return Mark(*worst) if worst[1] else None
+    if resource.get("interpretation"):
+        # The document judged, in words of its own (for instance resistant): they stand among the facts.
+        return None
+    return _mark_by_range(resource)
+
+
+def _mark_by_range(resource: Json) -> Mark | None:
+    measured, given = resource.get("valueQuantity"), resource.get("referenceRange", ())
+    if not measured or measured.get("comparator") or len(given) != 1 or given[0].get("text"):
+        # Words beside a range may say for whom it holds, or that it is none of the normal ones.
+        return None
+    low, high = given[0].get("low"), given[0].get("high")
+    if any(end and end.get("unit", "") != measured.get("unit", "") for end in (low, high)):
+        return None
+    if low and measured["value"] < low["value"]:
+        return Mark("Below the range", "warn")
+    if high and measured["value"] > high["value"]:
+        return Mark("Above the range", "warn")
+    return None
+
+
+def panel(content: Json) -> str:
+    """The panel or report a result stood in."""
+    for extension in _resource(content).get("extension", ()):
+        if extension.get("url") == _PANEL:
+            return str(extension.get("valueString", ""))
+    return ""
+
+
+def dosage(content: Json) -> str:
+    """How a medicine is taken, on one line."""
+    doses = _dosages(_resource(content))
+    return _dosage(doses[0]) if doses else ""
+
+
+# --- every line ---------------------------------------------------------------------------------------------
+
+
+def lines(kind: str, content: Json) -> list[Line]:
+    """What the item says besides name, value, dates and status, in the order people ask for it."""
+    resource = _resource(content)
+    reader = _READERS.get(resource.get("resourceType", ""), _nothing)
+    found: dict[str, list[str]] = {}
+    for label, said in (*reader(resource), *_everywhere(resource)):
+        for one in said if isinstance(said, list) else [said]:
+            words = " ".join(str(one or "").split())
+            if words and words not in found.setdefault(label, []):
+                found[label].append(words)
+    return [Line(label, tuple(said)) for label, said in found.items() if said]
+
+
+Pairs = Iterator[tuple[str, Any]]
+
+
+def _nothing(resource: Json) -> Pairs:
+    yield from ()
+
+
+def _allergy(resource: Json) -> Pairs:
+    kinds = [{"environment": "environmental"}.get(one, one) for one in resource.get("category", ())]
+    yield "Kind", f"{' and '.join(kinds)} {resource.get('type', '')}".strip().capitalize()
+    yield "Reaction", [_reaction(one) for one in resource.get("reaction", ())]
+    risk = resource.get("criticality", "")
+    yield "Danger", {"unable-to-assess": "Could not be judged"}.get(risk, risk.capitalize())
+    yield "Recorded by", _party(resource.get("recorder"))
+    yield "Recorded on", date_in_words(resource.get("recordedDate"))
+
+
+def _reaction(one: Json) -> str:
+    words = ", ".join(filter(None, (_concept(found) for found in one.get("manifestation", ()))))
+    more = [one.get("severity", ""), date_in_words(one.get("onsetDateTime"))]
+    return _with(words, *more)
+
+
+def _condition(resource: Json) -> Pairs:
+    if _code(resource.get("verificationStatus")) == "unconfirmed":
+        yield "Certainty", "Not confirmed"
+    yield "Severity", _concept(resource.get("severity"))
+    yield "Part of the body", [_concept(one) for one in resource.get("bodySite", ())]
+    yield "Age when it began", _quantity(resource.get("onsetAge"))
+    yield "Began", resource.get("onsetString")
+    yield "Recorded by", _party(resource.get("recorder"))
+    yield "Recorded on", date_in_words(resource.get("recordedDate"))
+
+
+def _family(resource: Json) -> Pairs:
+    yield "Relative", _with(_concept(resource.get("relationship")), resource.get("name", ""))
+    yield "Born", date_in_words(resource.get("bornDate"))
+    if resource.get("deceasedBoolean"):
+        yield "Has died", "Yes"
+    for one in resource.get("condition", ()):
+        yield "Age when it began", _quantity(one.get("onsetAge")) or date_in_words(one.get("onsetString"))
+        if one.get("contributedToDeath"):
+            yield "Cause of death", "Yes"
+
+
+def _observation(resource: Json) -> Pairs:
+    yield "Judged by the sender", [_judged(one) for one in resource.get("interpretation", ())]
+    yield "Reference range", [_range(one) for one in resource.get("referenceRange", ())]
+    for extension in resource.get("extension", ()):
+        if extension.get("url") == _PANEL:
+            yield "Part of", extension.get("valueString")
+    yield "How it was measured", _concept(resource.get("method"))
+    yield "Part of the body", _concept(resource.get("bodySite"))
+    for one in resource.get("component", ()):
+        yield _concept(one.get("code")) or "Part", _printed(str(one.get("valueString", "")))
+    yield "Done by", [_party(one) for one in resource.get("performer", ())]
+    if resource.get("status") in ("registered", "preliminary"):
+        yield "Standing", "Not final yet"
+    if resource.get("dataAbsentReason"):
+        yield "Value", "None was given"
+
+
+def _judged(one: Json) -> str:
+    known = [
+        _INTERPRETATIONS[c["code"]][0] for c in one.get("coding", ()) if c.get("code") in _INTERPRETATIONS
+    ]
+    return known[0] if known else _concept(one)
+
+
+def _medicine(resource: Json) -> Pairs:
+    doses = _dosages(resource)
+    for one in doses:
+        yield "As the sender wrote it", one.get("text")
+        yield "Dose", [_amount(part) for part in one.get("doseAndRate", ())] or _quantity(one.get("dose"))
+        yield "Rate", [_quantity(part.get("rateQuantity")) for part in one.get("doseAndRate", ())]
+        yield "Rate", _quantity(one.get("rateQuantity"))
+        yield "How often", _timing(one.get("timing", {}))
+        needed = _concept(one.get("asNeededCodeableConcept"))
+        if needed or one.get("asNeededBoolean"):
+            yield "Only when needed", f"For {needed}" if needed else "Yes"
+        yield "Route", _concept(one.get("route"))
+        yield "Where on the body", _concept(one.get("site"))
+        yield "Instructions", one.get("patientInstruction")
+    yield "For", [_concept(one) for one in resource.get("reasonCode", ())]
+    dispense = resource.get("dispenseRequest", {})
+    yield "Amount", _quantity(dispense.get("quantity"))
+    yield "Refills", str(dispense.get("numberOfRepeatsAllowed", ""))
+    yield "Prescribed by", _party(resource.get("requester"))
+    yield "According to", _party(resource.get("informationSource"))
+
+
+def _immunization(resource: Json) -> Pairs:
+    yield "Reason", _concept(resource.get("statusReason"))
+    yield "Dose", _quantity(resource.get("doseQuantity"))
+    for one in resource.get("protocolApplied", ()):
+        yield "Dose number", str(one.get("doseNumberPositiveInt") or one.get("doseNumberString") or "")
+    yield "Lot", resource.get("lotNumber")
+    yield "Maker", _party(resource.get("manufacturer"))
+    yield "Route", _concept(resource.get("route"))
+    yield "Where on the body", _concept(resource.get("site"))
+    yield "Given by", [_party(one.get("actor")) for one in resource.get("performer", ())]
+    for one in resource.get("reaction", ()):
+        yield "Reaction", _with(_party(one.get("detail")), date_in_words(one.get("date")))
+
+
+def _procedure(resource: Json) -> Pairs:
+    if resource.get("intent"):
+        yield "Standing", {"order": "Ordered", "proposal": "Proposed"}.get(resource["intent"], "Planned")
+    yield "For", [_concept(one) for one in resource.get("reasonCode", ())]
+    yield "Part of the body", [_concept(one) for one in resource.get("bodySite", ())]
+    yield "Device", [_party(one.get("manipulated")) for one in resource.get("focalDevice", ())]
+    performers = resource.get("performer", ())
+    yield "Done by", [_party(one.get("actor", one)) for one in performers]
+    yield "Place", _party(resource.get("location")) if isinstance(resource.get("location"), dict) else ""
+    yield "Asked for by", _party(resource.get("requester"))
+
+
+def _encounter(resource: Json) -> Pairs:
+    # An ambulatory visit is also what stands there for want of a word.
+    if resource.get("class", {}).get("code") != "AMB":
+        yield "Kind", resource.get("class", {}).get("display", "").capitalize()
+    yield "For", [_concept(one) for one in resource.get("reasonCode", ())]
+    yield "With", [_party(one.get("individual", one.get("actor"))) for one in resource.get("participant", ())]
+    yield "Place", [_party(one.get("location")) for one in resource.get("location", ())]
+    yield "Afterwards", _concept(resource.get("hospitalization", {}).get("dischargeDisposition"))
+
+
+def _appointment(resource: Json) -> Pairs:
+    yield "Standing", "Planned"
+    yield "With", [_party(one.get("actor")) for one in resource.get("participant", ())]
+    yield "Note", resource.get("comment")
+
+
+def _goal(resource: Json) -> Pairs:
+    for one in resource.get("target", ()):
+        yield "Target", _quantity(one.get("detailQuantity")) or _spread(one.get("detailRange"))
+        yield "Due", date_in_words(one.get("dueDate"))
+
+
+def _device(resource: Json) -> Pairs:
+    for one in resource.get("contained", ()):
+        yield "Maker", one.get("manufacturer")
+        yield "Device identifier", [carrier.get("carrierHRF") for carrier in one.get("udiCarrier", ())]
+    yield "Part of the body", _concept(resource.get("bodySite"))
+
+
+def _coverage(resource: Json) -> Pairs:
+    yield "Kind", _concept(resource.get("type"))
+    yield "Insurer", [_party(one) for one in resource.get("payor", ())]
+    yield "Member number", resource.get("subscriberId")
+    yield "Insured person", _party(resource.get("subscriber"))
+    yield "Group", [one.get("value") for one in resource.get("class", ())]
+
+
+def _team(resource: Json) -> Pairs:
+    yield "Team", resource.get("name")
+    for one in resource.get("participant", ()):
+        yield "Person", _party(one.get("member"))
+        yield "Role", [_concept(role) for role in one.get("role", ())]
+
+
+def _note(resource: Json) -> Pairs:
+    yield "Written by", [_party(one) for one in resource.get("author", ())]
+    yield "Text", resource.get("description")
+
+
+def _everywhere(resource: Json) -> Pairs:
+    yield "Note", [one.get("text") for one in resource.get("note", ())]
+
+
+_READERS: dict[str, Callable[[Json], Pairs]] = {
+    "AllergyIntolerance": _allergy,
+    "Condition": _condition,
+    "FamilyMemberHistory": _family,
+    "Observation": _observation,
+    "MedicationStatement": _medicine,
+    "MedicationRequest": _medicine,
+    "MedicationAdministration": _medicine,
+    "Immunization": _immunization,
+    "Procedure": _procedure,
+    "ServiceRequest": _procedure,
+    "Encounter": _encounter,
+    "Appointment": _appointment,
+    "Goal": _goal,
+    "DeviceUseStatement": _device,
+    "Coverage": _coverage,
+    "CareTeam": _team,
+    "DocumentReference": _note,
+    "CarePlan": _note,
+}
+
+
+# --- FHIR data types in words -------------------------------------------------------------------------------
+
+
+def _resource(content: Json) -> Json:
+    found = content.get("resource")
+    return found if isinstance(found, dict) else {}
+
+
+def _concept(found: Json | None) -> str:
+    if not found:
+        return ""
+    displays = [coding.get("display", "") for coding in found.get("coding", ())]
+    return str(found.get("text") or next(filter(None, displays), "") or _code(found))
+
+
+def _code(found: Json | None) -> str:
+    return str(next((one.get("code", "") for one in (found or {}).get("coding", ())), ""))
+
+
+def _party(found: Json | None) -> str:
+    return str((found or {}).get("display", ""))
+
+
+def _number(found: Json) -> str:
+    number = found.get("value", "")
+    return f"{found.get('comparator', '')}{number:g}" if isinstance(number, float) else str(number)
+
+
+def _quantity(found: Json | None) -> str:
+    if not found or "value" not in found:
+        return ""
+    return f"{_number(found)} {unit_in_words(found.get('unit'))}".rstrip()
+
+
+def _printed(written: str) -> str:
+    """A number with its unit as it is printed; other words as they stand."""
+    number, _, unit = written.partition(" ")
+    return f"{number} {unit_in_words(unit)}".rstrip() if number.replace(".", "", 1).isdigit() else written
+
+
+def _spread(found: Json | None) -> str:
+    ends = [_quantity(found.get(end)) for end in ("low", "high")] if found else []
+    return " to ".join(filter(None, ends))
+
+
+def _amount(part: Json) -> str:
+    return _quantity(part.get("doseQuantity")) or _spread(part.get("doseRange"))
+
+
+def _dosages(resource: Json) -> list[Json]:
+    one: Any = resource.get("dosage", resource.get("dosageInstruction", ()))
+    return [one] if isinstance(one, dict) else list(one)
+
+
+def _dosage(one: Json) -> str:
+    parts = [_amount(part) for part in one.get("doseAndRate", ())]
+    parts += [_timing(one.get("timing", {})), _concept(one.get("route")).lower()]
+    if one.get("asNeededBoolean") or one.get("asNeededCodeableConcept"):
+        parts.append("only when needed")
+    return ", ".join(filter(None, parts)) or str(one.get("text", ""))
+
+
+def _timing(found: Json) -> str:
+    said = str(found.get("code", {}).get("text", ""))
+    if said:
+        return said
+    repeat = found.get("repeat", {})
+    if repeat.get("when"):
+        return ", ".join(_EVENTS.get(event, event) for event in repeat["when"])
+    if "period" not in repeat:
+        return ""
+    longest = f" to {_number({'value': repeat['periodMax']})}" if "periodMax" in repeat else ""
+    return f"every {_number({'value': repeat['period']})}{longest} {unit_in_words(repeat.get('periodUnit'))}"
+
+
+def _with(words: str, *more: str) -> str:
+    """The words, with further ones in brackets."""
+    said = ", ".join(filter(None, more))
+    if words and said:
+        return f"{words} ({said})"
+    return words or said

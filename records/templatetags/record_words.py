@@ -1,0 +1,15 @@
+"""Filters of the record pages."""
+
+from django import template
+
+from records import wording
+
+register = template.Library()
+register.filter("in_words", wording.date_in_words)
+register.filter("unit_in_words", wording.unit_in_words)
+
+
+@register.simple_tag
+def span(start: str | None, end: str | None) -> str:
+    """From one date to another, each in its own precision."""
+    return wording.span_in_words(start, end)
