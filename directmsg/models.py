@@ -1,4 +1,4 @@
-"""Direct mail: addresses, every copy of a message that came in, parcels, and the ledger.
+"""Direct mail: addresses, every copy that came in or goes out, parcels, and the ledger.
 
 Nothing clinical stands here in clear: states, times, sizes, Direct addresses and codes only.
 """
@@ -81,6 +81,8 @@ class InboundMail(models.Model):
     organization = models.ForeignKey(
         "trust.Organization", null=True, on_delete=models.SET_NULL, related_name="+"
     )
+    #: What a notification that is not due yet needs to be written; see `notices.Reply`.
+    reply = SealedField(json=True, null=True)
     message = models.OneToOneField(
         "records.Message", null=True, on_delete=models.SET_NULL, related_name="inbound"
     )
@@ -142,7 +144,7 @@ class Parcel(models.Model):
     was_reset = models.BooleanField(default=False)
     attachments = models.PositiveSmallIntegerField(default=0)
     size = models.PositiveBigIntegerField(default=0)
-    token_hash = models.CharField(max_length=64, null=True, unique=True)
+    token_hash = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     created = models.DateTimeField(default=timezone.now)
     expires = models.DateTimeField()
     notified = models.DateTimeField(null=True)
@@ -180,6 +182,111 @@ class Parcel(models.Model):
         if self.state in (self.State.WAITING, self.State.LOCKED) and self.expires <= timezone.now():
             return self.State.EXPIRED
         return self.state
+
+
+class OutboundMail(models.Model):
+    """One recipient's copy of one mail we send, and what became of it.
+
+    A person's message: `queued` -> `sending` -> `sent` -> `processed` -> `dispatched` (-> `displayed`), or
+    `failed(code)`, or `timed_out(code)`. Everything else (MDN, DSN, notice) ends at `sent` or `failed`.
+    While `queued`, `lease_until` is the time before which it is not tried (again). A final outcome is never
+    changed; news that comes later is an event only.
+
+    `identifier` is the Message-ID without angle brackets, the same at every try, as are the sealed bytes.
+    `holder` is the record's key for a person's message, else a key of this row alone that goes when the row
+    is final.
+    """
+
+    class Kind(models.TextChoices):
+        MESSAGE = "message", "Message"
+        MDN = "mdn", "Disposition notification"
+        DSN = "dsn", "Delivery status notification"
+        NOTICE = "notice", "Notice about a parcel"
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Waiting"
+        SENDING = "sending", "Being sent"
+        SENT = "sent", "Sent"
+        PROCESSED = "processed", "Reached their system"
+        DISPATCHED = "dispatched", "Delivered"
+        DISPLAYED = "displayed", "Opened"
+        FAILED = "failed", "Failed"
+        TIMED_OUT = "timed_out", "No confirmation in time"
+
+    #: A person's message in one of these has no outcome yet.
+    OPEN = frozenset({State.QUEUED, State.SENDING, State.SENT, State.PROCESSED})
+    #: These need no bytes any more.
+    HANDED_OVER = frozenset({State.SENT, State.PROCESSED, State.DISPATCHED, State.DISPLAYED})
+    DELIVERED = frozenset({State.DISPATCHED, State.DISPLAYED})
+    LOST = frozenset({State.FAILED, State.TIMED_OUT})
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=7, choices=Kind.choices, default=Kind.MESSAGE)
+    disposition = models.CharField(max_length=30, blank=True)
+    message = models.ForeignKey(
+        "records.Message", null=True, on_delete=models.SET_NULL, related_name="outbound"
+    )
+    inbound = models.ForeignKey(InboundMail, null=True, on_delete=models.CASCADE, related_name="answers")
+    parcel = models.ForeignKey(Parcel, null=True, on_delete=models.CASCADE, related_name="notices")
+    sender = models.CharField(max_length=320)
+    recipient = models.CharField(max_length=320)
+    domain = models.CharField(max_length=255)
+    identifier = models.CharField("message identifier", max_length=998)
+    holder = models.ForeignKey(HolderKey, null=True, on_delete=models.SET_NULL, related_name="+")
+    content = SealedField(holder="holder", null=True)
+    sealed = models.ForeignKey(Blob, null=True, on_delete=models.SET_NULL, related_name="+")
+    sha256 = models.CharField(max_length=64, blank=True)
+    size = models.PositiveBigIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    code = models.CharField(max_length=40, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+    tries = models.PositiveIntegerField(default=0)
+    #: Tries that came to an orderly end; the others took their worker down.
+    attempts = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    queued = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField()
+    sent = models.DateTimeField(null=True)
+    finished = models.DateTimeField(null=True)
+    again = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="before")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["message", "recipient"], name="each_recipient_once"),
+            models.UniqueConstraint(
+                fields=["inbound", "disposition"], condition=Q(kind="mdn"), name="each_mdn_once"
+            ),
+            models.UniqueConstraint(
+                fields=["parcel", "disposition"], condition=Q(kind="notice"), name="each_notice_once"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["identifier", "sender"], name="outbound_by_identifier"),
+            models.Index(
+                fields=["lease_until"],
+                name="outbound_unfinished",
+                condition=Q(state__in=["queued", "sending"]),
+            ),
+            models.Index(
+                fields=["expires"],
+                name="outbound_unconfirmed",
+                condition=Q(state__in=["queued", "sending", "sent", "processed"]),
+            ),
+            models.Index(fields=["domain", "state"], name="outbound_by_domain"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether a person wrote it and waits for its outcome."""
+        return self.kind == self.Kind.MESSAGE
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it ended without delivery."""
+        return self.state in self.LOST
 
 
 class PickupCode(models.Model):
@@ -227,6 +334,7 @@ class MailEvent(models.Model):
     id = models.BigAutoField(primary_key=True)
     inbound = models.ForeignKey(InboundMail, null=True, on_delete=models.CASCADE, related_name="events")
     parcel = models.ForeignKey(Parcel, null=True, on_delete=models.CASCADE, related_name="events")
+    outbound = models.ForeignKey(OutboundMail, null=True, on_delete=models.CASCADE, related_name="events")
     name = models.CharField(max_length=30)
     code = models.CharField(max_length=40, blank=True)
     at = models.DateTimeField(default=timezone.now)
@@ -235,7 +343,7 @@ class MailEvent(models.Model):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(inbound__isnull=False) | Q(parcel__isnull=False),
+                condition=Q(inbound__isnull=False) | Q(parcel__isnull=False) | Q(outbound__isnull=False),
                 name="events_belong_to_something",
             )
         ]
