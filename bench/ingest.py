@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+import psycopg
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -25,7 +29,8 @@ from tests.flows.stack import Stack, wait_until
 from tests.partner import Partner
 
 SIZES = {"2 kB": 1_000, "100 kB": 72_000}
-LARGE = 18 * 1024 * 1024
+LARGE = 13 * 1024 * 1024
+SENDERS = 4
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 
 
@@ -64,10 +69,10 @@ def measure(
     stack: Stack, partner: Partner, identity: bytes, to: str, name: str, size: int, count: int
 ) -> None:
     messages = [seal(partner, identity, to, f"{name} {n}", size) for n in range(count)]
+    wanted = filed(stack) + count
     before, start = cpu(stack), time.monotonic()
-    for data in messages:
-        partner.send("127.0.0.1", stack.smtp_port, data, to)
-    wanted = len(stack.ledger())
+    with ThreadPoolExecutor(SENDERS) as senders:
+        list(senders.map(lambda data: partner.send("127.0.0.1", stack.smtp_port, data, to), messages))
     wait_until("all are filed", lambda: filed(stack) == wanted, seconds=300)
     seconds, used = time.monotonic() - start, cpu(stack) - before
     bare = primitives(size)
@@ -79,19 +84,22 @@ def measure(
 
 def measure_large(stack: Stack, partner: Partner, identity: bytes, to: str) -> None:
     data = seal(partner, identity, to, "large", LARGE)
-    idle, highest = memory(stack), 0
+    idle, highest, done = memory(stack), 0, threading.Event()
+
+    def sample() -> None:
+        nonlocal highest
+        while not done.wait(0.01):
+            highest = max(highest, memory(stack))
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
     wanted = filed(stack) + 1
     partner.send("127.0.0.1", stack.smtp_port, data, to)
-
-    def done() -> bool:
-        nonlocal highest
-        highest = max(highest, memory(stack))
-        return filed(stack) == wanted
-
-    wait_until("the large one is filed", done, seconds=120)
-    print(
-        f"  {len(data) / 1e6:.0f} MB message: {(highest - idle) / 2**20:.0f} MB above idle at most (sampled)"
-    )
+    wait_until("the large one is filed", lambda: filed(stack) == wanted, seconds=120)
+    done.set()
+    watcher.join()
+    above = (highest - idle) / 2**20
+    print(f"  {len(data) / 1e6:.0f} MB message: {above:.0f} MB above idle at most (sampled every 10 ms)")
 
 
 def seal(partner: Partner, identity: bytes, to: str, subject: str, size: int) -> bytes:
@@ -100,7 +108,13 @@ def seal(partner: Partner, identity: bytes, to: str, subject: str, size: int) ->
 
 
 def filed(stack: Stack) -> int:
-    return sum(line["state"] == "filed" for line in stack.ledger())
+    """How many mails are filed, asked of the database itself so that the asking costs little."""
+    query = "SELECT count(*) FROM directmsg_inboundmail WHERE state = 'filed'"
+    if stack.apart:
+        with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+            return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
+    with contextlib.closing(sqlite3.connect(stack.directory / "data" / "healthvault.sqlite3")) as database:
+        return int(database.execute(query).fetchone()[0])
 
 
 def processes(stack: Stack) -> Iterator[psutil.Process]:
