@@ -3,6 +3,7 @@ correct the contact address, ask another question."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
@@ -82,33 +83,21 @@ def send_again(parcel: Parcel) -> None:
         parcels.new_link(row)
 
 
-def correct_contact(parcel: Parcel, email: str) -> None:
-    """Announce a waiting parcel to another address; links to the old one die.
+@dataclass(frozen=True, slots=True)
+class NewQuestion:
+    """A question with the parcel's key put under its answer, ready to be written."""
 
-    `email` as `newuser.parse_contact` gives it. Raises NotWaiting, `parcels.TooManyParcels`.
-    """
-    contact_hash = mailbox_hash(email)
-    with transaction.atomic():
-        row = _open_row(parcel)
-        if row.state != Parcel.State.WAITING:
-            raise NotWaiting("It is locked; send it again first.")
-        if row.contact_email == email:
-            return
-        same = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
-        if same.exclude(pk=row.pk).count() >= parcels.MOST_OPEN_PER_CONTACT:
-            raise parcels.TooManyParcels
-        row.contact_email, row.contact_hash = email, contact_hash
-        row.notified = row.bounced = None
-        row.save(update_fields=["contact_email", "contact_hash", "notified", "bounced"])
-        parcels.event(row, "contact_corrected")
-        parcels.new_link(row)
+    question: str
+    before: bytes
+    wrapped: bytes
+    salt: bytes
 
 
-def ask_again(parcel: Parcel, question: str, answer: str, current_answer: str | None) -> None:
-    """Put another question, with its answer, before the content; all tries are given anew.
+def prepare_question(parcel: Parcel, question: str, answer: str, current_answer: str | None) -> NewQuestion:
+    """Put the key of a parcel under the answer to another question; nothing is written yet.
 
-    A parcel that has a question opens only with `current_answer`. Takes the time of two answers
-    outside any transaction. Raises NotWaiting, LockedForGood, SealedUnderAnswer.
+    A parcel that has a question opens only with `current_answer`. Takes the time of two answers: not
+    for use inside a transaction. Raises NotWaiting, SealedUnderAnswer.
     """
     holder = parcel.holder
     if holder is None or parcel.state_now not in OPEN:
@@ -118,16 +107,48 @@ def ask_again(parcel: Parcel, question: str, answer: str, current_answer: str | 
     changed = HolderKey(pk=holder.pk, kind=holder.kind, wrapped=before, answer_salt=holder.answer_salt)
     _open_with(changed, current_answer)
     changed.seal_under_answer(normalise_answer(answer))
+    assert changed.answer_salt is not None
+    return NewQuestion(question, before, bytes(changed.wrapped), bytes(changed.answer_salt))
+
+
+def change(parcel: Parcel, email: str | None = None, question: NewQuestion | None = None) -> None:
+    """Another question, another contact address, or both; all of it or nothing.
+
+    With a question all tries are given anew. `email` is as `newuser.parse_contact` gives it; the parcel
+    is announced to it, and links sent before die. Raises NotWaiting, LockedForGood, SealedUnderAnswer,
+    `parcels.TooManyParcels`.
+    """
     with transaction.atomic():
         row = _open_row(parcel)
-        mine = HolderKey.objects.filter(pk=holder.pk, wrapped=before)
-        if not mine.update(wrapped=changed.wrapped, answer_salt=changed.answer_salt):
-            raise SealedUnderAnswer("The answer was changed meanwhile.")
-        if row.state == Parcel.State.LOCKED:
-            _reset(row)
-        row.question, row.wrong_answers, row.tries_left = question, {}, settings.ANSWER_TRIES
-        row.save(update_fields=["question", "wrong_answers", "tries_left"])
-        parcels.event(row, "question_changed")
+        if question is not None:
+            _ask(row, question)
+        if email is not None and email != row.contact_email:
+            _announce_to(row, email)
+
+
+def _ask(row: Parcel, new: NewQuestion) -> None:
+    mine = HolderKey.objects.filter(pk=row.holder_id, wrapped=new.before)
+    if not mine.update(wrapped=new.wrapped, answer_salt=new.salt):
+        raise SealedUnderAnswer("The answer was changed meanwhile.")
+    if row.state == Parcel.State.LOCKED:
+        _reset(row)
+    row.question, row.wrong_answers, row.tries_left = new.question, {}, settings.ANSWER_TRIES
+    row.save(update_fields=["question", "wrong_answers", "tries_left"])
+    parcels.event(row, "question_changed")
+
+
+def _announce_to(row: Parcel, email: str) -> None:
+    if row.state != Parcel.State.WAITING:
+        raise NotWaiting("It is locked; send it again first.")
+    contact_hash = mailbox_hash(email)
+    same = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
+    if same.exclude(pk=row.pk).count() >= parcels.MOST_OPEN_PER_CONTACT:
+        raise parcels.TooManyParcels
+    row.contact_email, row.contact_hash = email, contact_hash
+    row.notified = row.bounced = None
+    row.save(update_fields=["contact_email", "contact_hash", "notified", "bounced"])
+    parcels.event(row, "contact_corrected")
+    parcels.new_link(row)
 
 
 def _open_with(holder: HolderKey, current_answer: str | None) -> None:

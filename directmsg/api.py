@@ -209,10 +209,11 @@ class ParcelDetail(OwnParcels):
         change.is_valid(raise_exception=True)
         values = change.validated_data
         with refusals():
+            question = None
             if values["question"]:
-                amend.ask_again(parcel, values["question"], values["answer"], values.get("current_answer"))
-            if values.get("contact_email"):
-                amend.correct_contact(parcel, values["contact_email"])
+                current = values.get("current_answer")
+                question = amend.prepare_question(parcel, values["question"], values["answer"], current)
+            amend.change(parcel, values.get("contact_email"), question)
         self.note("api.parcel_changed", parcel)
         return self.told(parcel)
 

@@ -594,6 +594,22 @@ def test_another_question_needs_the_answer_of_the_first(partner):
     assert pickup.preview(fresh(told), key).content.subject == "Your summary"
 
 
+def test_a_change_happens_as_a_whole_or_not_at_all(partner, monkeypatch):
+    from directmsg import parcels
+
+    told = partner.post(parcel_body()).json()
+    other = partner.post(parcel_body(contact_email="full@patient.example")).json()
+    monkeypatch.setattr(parcels, "MOST_OPEN_PER_CONTACT", 1)
+    change = {"question": "Street?", "answer": "Juniper Lane", "current_answer": "Biscuit"}
+    both = {**change, "contact_email": "full@patient.example"}
+    problem(partner.request("PATCH", f"{PARCELS}{told['id']}/", both), 429, "too_many_parcels")
+    assert (fresh(told).question, fresh(told).contact_email) == ("First pet?", "nora@patient.example")
+    assert pickup.answer(fresh(told), factories.account(), "Biscuit", NETWORK)
+    partner.post(path=f"{PARCELS}{other['id']}/withdraw/")
+    assert partner.request("PATCH", f"{PARCELS}{told['id']}/", both).status_code == 200
+    assert (fresh(told).question, fresh(told).contact_email) == ("Street?", "full@patient.example")
+
+
 def test_a_question_may_be_put_before_what_had_none(partner):
     told = partner.post(parcel_body(question=None, answer=None)).json()
     change = {"question": "First pet?", "answer": "Biscuit"}
