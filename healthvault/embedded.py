@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,6 @@ from celery.worker import WorkController
 from django.conf import settings
 from django.core.management import call_command
 from django.db import close_old_connections
-from waitress.server import BaseWSGIServer, MultiSocketServer
 
 from directmsg.gateway import gateway, shown
 from directmsg.models import InboundMail
@@ -51,19 +50,20 @@ class Listening:
 
 
 @contextmanager
-def portal() -> Iterator[Listening]:
+def portal(on_death: Callable[[str], None]) -> Iterator[Listening]:
     """Run the whole portal in threads of this process until the block ends.
 
-    Raises `AlreadyRunning` when another process has the data directory, OSError when an address
-    is taken.
+    `on_death` is called with the name of a part that ended before its time: a portal without its
+    worker looks well and does nothing, so the process had better end and be started anew. Raises
+    `AlreadyRunning` when another process has the data directory, OSError when an address is taken.
     """
     with ExitStack() as stack:
         stack.enter_context(running.only_portal())
         prepare()
-        stack.enter_context(_worker())
-        stack.enter_context(_beat())
+        stack.enter_context(_worker(on_death))
+        stack.enter_context(_beat(on_death))
         doors = stack.enter_context(gateway())
-        web = stack.enter_context(_web())
+        web = stack.enter_context(_web(on_death))
         yield Listening(web=web, smtp=doors.smtp, lmtp=doors.lmtp)
 
 
@@ -81,7 +81,34 @@ def prepare() -> None:
 
 
 @contextmanager
-def _worker() -> Iterator[None]:
+def _thread(
+    name: str, run: Callable[[], Any], end: Callable[[], Any], on_death: Callable[[str], None]
+) -> Iterator[None]:
+    """`run` in a thread while the block lasts; `end` makes it return."""
+    ending = threading.Event()
+
+    def guarded() -> None:
+        try:
+            run()
+        except Exception:
+            if not ending.is_set():
+                log.exception("a part of the portal failed")
+        finally:
+            if not ending.is_set():
+                on_death(name)
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        end()
+        thread.join(STOP_WITHIN_S)
+
+
+@contextmanager
+def _worker(on_death: Callable[[str], None]) -> Iterator[None]:
     ready = threading.Event()
     worker = WorkController(
         app=app,
@@ -96,15 +123,12 @@ def _worker() -> Iterator[None]:
     )
     task_prerun.connect(_fresh_connections)
     task_postrun.connect(_fresh_connections)
-    thread = threading.Thread(target=worker.start, name="worker", daemon=True)
-    thread.start()
-    if not ready.wait(30):
-        raise RuntimeError("the worker did not start within 30 s")
     try:
-        yield
+        with _thread("worker", worker.start, worker.stop, on_death):
+            if not ready.wait(30):
+                raise RuntimeError("the worker did not start within 30 s")
+            yield
     finally:
-        worker.stop()
-        thread.join(STOP_WITHIN_S)
         task_prerun.disconnect(_fresh_connections)
         task_postrun.disconnect(_fresh_connections)
 
@@ -120,38 +144,20 @@ class _Beat(Service):
 
 
 @contextmanager
-def _beat() -> Iterator[None]:
+def _beat(on_death: Callable[[str], None]) -> Iterator[None]:
     # Beat sleeps between ticks; a short one lets it notice the end of the process.
     beat = _Beat(app, max_interval=1)
-    thread = threading.Thread(target=beat.start, name="beat", daemon=True)
-    thread.start()
-    try:
+    with _thread("beat", beat.start, lambda: beat.stop(wait=False), on_death):
         yield
-    finally:
-        beat.stop(wait=False)
-        thread.join(STOP_WITHIN_S)
 
 
 @contextmanager
-def _web() -> Iterator[tuple[str, int]]:
+def _web(on_death: Callable[[str], None]) -> Iterator[tuple[str, int]]:
     assert settings.WEB_LISTEN is not None
     host, port = settings.WEB_LISTEN
-    server: BaseWSGIServer | MultiSocketServer = waitress.create_server(
+    server: Any = waitress.create_server(
         application, host=host, port=port, threads=WEB_THREADS, ident=None, clear_untrusted_proxy_headers=True
     )
-    bound = server.effective_port if hasattr(server, "effective_port") else port
-    thread = threading.Thread(target=_serve, args=[server], name="web", daemon=True)
-    thread.start()
-    try:
-        yield host, bound
-    finally:
-        server.close()
-        thread.join(STOP_WITHIN_S)
-
-
-def _serve(server: Any) -> None:
-    try:
-        server.run()
-    except OSError:
-        # Closing the listening socket from another thread ends waitress's loop with this.
-        log.debug("web server closed")
+    # Closing the listening socket ends waitress's loop, with an OSError or without.
+    with _thread("web", server.run, server.close, on_death):
+        yield host, getattr(server, "effective_port", port)

@@ -59,7 +59,7 @@ class Command(BaseCommand):
         started = time.monotonic()
         self.say("Starting web, SMTP gateway, worker and beat …")
         try:
-            with portal() as listening:
+            with portal(lambda _name: stop.set()) as listening:
                 self.stdout.write(listening.line())
                 self.say("Making certificates and people …")
                 people_and_messages(listening)

@@ -15,8 +15,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = until_told_to_stop()
+        dead: list[str] = []
+
+        def on_death(name: str) -> None:
+            dead.append(name)
+            stop.set()
+
         try:
-            with portal() as listening:
+            with portal(on_death) as listening:
                 self.stdout.write(listening.line())
                 self.stdout.flush()
                 stop.wait()
@@ -24,6 +30,8 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=1) from error
         except OSError as error:
             raise CommandError(f"an address cannot be used: {error}", returncode=1) from error
+        if dead:
+            raise CommandError(f"the {dead[0]} ended by itself; the log says why", returncode=1)
 
 
 def until_told_to_stop() -> threading.Event:
