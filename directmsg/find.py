@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
+from healthvault.outbox.mail import queue_mail
 from healthvault.outbox.models import Notification
 from records.proofs import mailbox_hash
 
@@ -24,9 +26,18 @@ def mail_links(email: str) -> None:
         )
     )
     if not waiting or not _may_send(waiting):
+        _spend_mail_time(email)
         return
     for parcel in waiting:
         parcels.new_link(parcel)
+
+
+def _spend_mail_time(email: str) -> None:
+    """Do the work of one mail and take it back: the time of the answer tells no more than its words."""
+    with transaction.atomic():
+        words = {"organization": "", "expires": timezone.now(), "link": notify.absolute("/")}
+        queue_mail(email, notify.FIND, *notify.render("parcel", words))
+        transaction.set_rollback(True)
 
 
 def _may_send(waiting: list[Parcel]) -> bool:
