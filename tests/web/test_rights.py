@@ -92,6 +92,7 @@ RULES = {
     "records/<uuid:record_id>/items/<uuid:entry_id>/file/": reading(VIEWERS),
     "records/<uuid:record_id>/documents/<uuid:document_id>/": reading(VIEWERS),
     "records/<uuid:record_id>/documents/<uuid:document_id>/file/": reading(VIEWERS),
+    "records/<uuid:record_id>/documents/<uuid:document_id>/part/": reading(VIEWERS, 404),
     # Messages.
     "messages/": reading(SIGNED_IN),
     "messages/<uuid:message_id>/": reading(VIEWERS),
@@ -288,6 +289,7 @@ def test_looking_is_for_those_with_the_right_and_changes_nothing(world, route):
                 assert not is_to_sign_in(answer), role
             else:
                 _refused(role, answer, method(world.unknown(route)))
+            _guarded(path, answer)
             if role not in VIEWERS:
                 assert not any(secret in answer.content.decode(errors="replace") for secret in SECRETS)
     assert contents() == before
@@ -311,6 +313,22 @@ def test_acting_is_for_those_with_the_right(world, route):
             if rule.post is None or role not in rule.post:
                 assert contents() == before, role
             transaction.set_rollback(True)
+
+
+#: What every browser and proxy may keep.
+KEPT = ("/robots.txt", "/favicon.ico", "/messagecenter/")
+
+
+def _guarded(path: str, answer: HttpResponse) -> None:
+    """The headers that every answer carries, whoever asks."""
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-" not in policy
+    assert "sandbox" in policy or "frame-ancestors 'none'" in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] in ("same-origin", "no-referrer")
+    if not path.startswith(KEPT):
+        assert "no-store" in answer.headers["Cache-Control"], path
 
 
 def _refused(role: str, answer: HttpResponse, of_nothing: HttpResponse) -> None:
