@@ -317,7 +317,7 @@ def _secured(sock: socket.socket, host: str, ends: float) -> ssl.SSLSocket:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A server that answers the handshake octet by octet is cut off like any other.
-    with _guillotine(sock, min(ends, time.monotonic() + CONNECT_S)) as fallen:
+    with cut_off_at(sock, min(ends, time.monotonic() + CONNECT_S)) as fallen:
         try:
             return context.wrap_socket(sock, server_hostname=host)
         except ssl.SSLCertVerificationError as error:
@@ -331,7 +331,7 @@ def _secured(sock: socket.socket, host: str, ends: float) -> ssl.SSLSocket:
 
 
 @contextmanager
-def _guillotine(sock: socket.socket, ends: float) -> Iterator[threading.Event]:
+def cut_off_at(sock: socket.socket, ends: float) -> Iterator[threading.Event]:
     """Shut `sock` down at `ends`, however its time-outs are renewed; the event tells that it happened."""
     fallen = threading.Event()
 
