@@ -1,6 +1,7 @@
 """A process of its own in which marker words go all the way through the portal.
 
-Held by REST, announced by mail, claimed in a browser, read from the document, shown. With `--clear`,
+Held by REST, announced by mail, claimed in a browser, read from the document, shown; and received by
+Direct mail for a record, for newuser, and to be refused. With `--clear`,
 sealing is switched off in this process before anything else is imported: the search for the words
 proves itself on what is left behind then.
 """
@@ -71,6 +72,7 @@ def tell() -> list[bytes]:
     assert any(entry.content["name"] == words.FINDING for entry in Entry.objects.exclude(kind="file"))
     look(browser, Message.objects.get())
     ask_for_code(browser, partner)
+    receive_direct_mail(person)
     told += [Client().get(path).content for path in ("/metrics", "/readyz", "/api/v1/schema/", "/nothing/")]
     told.append(partner.get("/api/v1/parcels/").content)
     return told
@@ -192,6 +194,62 @@ def ask_for_code(browser: Any, partner: Any) -> None:
     deliver_mails()
     # One more mail stays queued, so that its sealed text is there to be searched.
     browser.post("/pickup/code/", {"again": "1"})
+
+
+def receive_direct_mail(person: Any) -> None:
+    """Real S/MIME by the `openssl` command: its working files are no part of what the portal leaves."""
+    import json
+    import tempfile
+    from io import StringIO
+
+    from django.core.management import call_command
+
+    from directmsg import addresses
+    from records.access import grants_of
+    from tests.flows import marker_words as words
+    from tests.partner import Partner
+
+    out = StringIO()
+    call_command("create_identity", "direct.portal.example", "--json", stdout=out)
+    certificate = json.loads(out.getvalue())["pem"].encode()
+    record = grants_of(person).order_by("created").first().record
+    own = addresses.primary_address(record).address
+    newuser = "newuser@direct.portal.example"
+    contact = f"{words.DIRECT_CONTACT}@patient.example"
+    files = ((f"{words.DIRECT_FILE_NAME}.txt", "text/plain", words.DIRECT_FILE.encode()),)
+    with tempfile.TemporaryDirectory() as scratch:
+        partner = Partner(Path(scratch), domain="direct.rowan.example", name="Rowan Clinic")
+        options = ("--organization", partner.name, "--incoming", "--yes")
+        call_command("import_anchor", str(partner.directory / "ca.pem"), *options, stdout=StringIO())
+        held = f"{contact};{words.DIRECT_QUESTION}?;{words.DIRECT_ANSWER};{words.DIRECT_SUBJECT}"
+        half = f"{contact};{words.REFUSED_SUBJECT};"
+        for to, subject, outcome in (
+            (own, words.DIRECT_SUBJECT, ("filed", "")),
+            (newuser, held, ("parcelled", "")),
+            (newuser, half, ("refused", "bad_subject")),
+        ):
+            sender = f"{words.SENDER_NAME} <{partner.address}>"
+            inner = partner.compose(to, subject, f"{words.DIRECT_TEXT}.", files, sender=sender)
+            ingest(partner, partner.seal(inner, certificate), to, outcome)
+    deliver_mails()
+
+
+def ingest(partner: Any, data: bytes, to: str, outcome: tuple[str, str]) -> None:
+    """Hand a message over and see what became of it."""
+    from contextlib import suppress
+    from io import StringIO
+
+    from django.core.management import call_command
+
+    from directmsg.models import InboundMail
+
+    path = partner.directory / "message.eml"
+    path.write_bytes(data)
+    with suppress(SystemExit):
+        options = ("--mail-from", partner.address, "--rcpt-to", to, "--wait")
+        call_command("ingest_message", str(path), *options, stdout=StringIO())
+    mail = InboundMail.objects.order_by("-received").first()
+    assert (mail.state, mail.code) == outcome, mail.detail
 
 
 if __name__ == "__main__":

@@ -20,6 +20,17 @@ NARRATIVE = "Sanddornsaft-Ö29"
 ACCOUNT_NAME = "Kornelkirscher"
 RECORD_NAME = "Mispelbauer"
 CONTACT = "ebereschenfrau40"
+#: By Direct mail: a message to a record, and one to newuser that stays waiting.
+SENDER_NAME = "Vogelbeerschwester"
+DIRECT_SUBJECT = "Kirschlorbeer-Ü51"
+DIRECT_TEXT = "Wacholderbrief-ö62"
+DIRECT_FILE_NAME = "Liguster-Ä73"
+DIRECT_FILE = "Berberitze-ß84"
+DIRECT_QUESTION = "Efeuranke-É95"
+DIRECT_ANSWER = "waldmeister16"
+DIRECT_CONTACT = "rosenapfelfrau27"
+#: In the subject of a mail that is refused: its raw form is kept, encrypted by its sender and sealed.
+REFUSED_SUBJECT = "Tollkirsche-Ö38"
 #: What the sealing hides: each is found where sealing is switched off.
 SEALED = (
     SUBJECT,
@@ -36,9 +47,17 @@ SEALED = (
     ACCOUNT_NAME,
     RECORD_NAME,
     CONTACT,
+    SENDER_NAME,
+    DIRECT_SUBJECT,
+    DIRECT_TEXT,
+    DIRECT_FILE_NAME,
+    DIRECT_FILE,
+    DIRECT_QUESTION,
+    DIRECT_ANSWER,
+    DIRECT_CONTACT,
 )
-#: What is never kept at all, sealed or not.
-NEVER_KEPT = (WRONG_ANSWER,)
+#: What is never kept, or only as its sender encrypted it.
+NEVER_KEPT = (WRONG_ANSWER, REFUSED_SUBJECT)
 CONTACT_EMAIL = f"{CONTACT}@patient.example"
 #: Told in clear: accounts are found by it.
 SIGN_IN_EMAIL = "account.in.clear@patient.example"
