@@ -357,11 +357,13 @@ def preview(parcel: Parcel, key: bytes) -> Preview:
     return Preview(IncomingMessage.from_json(json.loads(open_blob(parcel.content, holder_key=key))))
 
 
-def claim(parcel: Parcel, account: Account, record: Record, key: bytes) -> Message:
+def claim(
+    parcel: Parcel, account: Account, record: Record, key: bytes, *, request: HttpRequest | None = None
+) -> Message:
     """Move the parcel's content into `record`: one transaction, exactly one winner.
 
     The blobs are re-wrapped under the record's key and stay where they are; reading documents
-    follows by the worker. Raises NotWaiting, NotYourRecord.
+    follows by the worker. `request` tells the audit trail from where. Raises NotWaiting, NotYourRecord.
     """
     if not visible_to(account, Right.MODIFY).filter(pk=record.pk).exists():
         raise NotYourRecord
@@ -390,7 +392,7 @@ def claim(parcel: Parcel, account: Account, record: Record, key: bytes) -> Messa
             InboundMail.objects.filter(pk=parcel.inbound_id).update(message=message)
         holder.delete()
         parcels.event(parcel, "claimed")
-        trail.record("parcel.claimed", actor=account, record=record, subject=parcel.pk)
+        trail.record("parcel.claimed", actor=account, record=record, subject=parcel.pk, request=request)
         fault("claim.filed")
     fault("claim.committed")
     return message

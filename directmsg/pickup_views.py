@@ -234,12 +234,12 @@ def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
 def _claim(request: HttpRequest, parcel: Parcel, form: ClaimForm, key: bytes) -> Any:
     chosen = form.cleaned_data["record"]
     if chosen != ClaimForm.NEW:
-        return pickup.claim(parcel, request.user, form.records[chosen], key)
+        return pickup.claim(parcel, request.user, form.records[chosen], key, request=request)
     name, relationship = form.cleaned_data["name"].strip(), form.cleaned_data["relationship"]
     with transaction.atomic():
         # Together: who loses the race for the parcel is not left with an empty record.
         record = addresses.open_record(request.user, name, relationship)
-        return pickup.claim(parcel, request.user, record, key)
+        return pickup.claim(parcel, request.user, record, key, request=request)
 
 
 # --- the handle -----------------------------------------------------------------------------------------

@@ -87,6 +87,8 @@ def test_from_the_link_to_the_record(account, record):
     assert done.headers["Location"] == f"/messages/{message.pk}/?claimed=1"
     assert (message.record, message.subject) == (record, "Your summary")
     assert state(parcel)["state"] == "claimed"
+    event = AuditEvent.objects.get(action="parcel.claimed")
+    assert (event.actor, event.record, event.address) == (str(account.pk), record.pk, "127.0.0.1")
     assert "pickup" not in client.session
     assert "pickup_opened" not in client.session
     assert client.get(done.headers["Location"]).status_code == 200
@@ -112,10 +114,10 @@ def test_who_loses_the_race_is_left_without_an_empty_record(account, monkeypatch
     client.post(ANSWER, {"answer": "Biscuit"})
     real = pickup.claim
 
-    def slower(mine, *args):
+    def slower(mine, *args, **options):
         # On a connection of its own this would stand; here the view's transaction takes it back.
         parcels.close(mine, Parcel.State.DECLINED)
-        return real(mine, *args)
+        return real(mine, *args, **options)
 
     monkeypatch.setattr(pickup, "claim", slower)
     lost = client.post(CLAIM, {"record": "new", "name": "Ida", "relationship": "child"})
