@@ -6,10 +6,13 @@ import base64
 import json
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management import call_command
 from django.test import Client
+
+if TYPE_CHECKING:
+    from directmsg.models import Parcel
 
 NAME = "Larkspur Community Hospital"
 DOMAIN = "direct.larkspur.example"
@@ -93,3 +96,21 @@ def attachment(filename: str, content_type: str, data: bytes) -> dict[str, str]:
         "content_type": content_type,
         "content": base64.b64encode(data).decode(),
     }
+
+
+def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    """The body of a problem, after its form was judged."""
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["title"]
+    assert body["detail"]
+    return body
+
+
+def fresh(told: dict[str, Any]) -> Parcel:
+    """The row of a parcel that the API told of."""
+    from directmsg.models import Parcel
+
+    return Parcel.objects.select_related("holder", "content").get(pk=told["id"])

@@ -5,23 +5,15 @@ from __future__ import annotations
 import base64
 import threading
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 
 import pytest
-import schemathesis
 from allauth.idp.oidc.models import Client as ApiClient
 from allauth.idp.oidc.models import Token
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.core.management import call_command
-from django.core.wsgi import get_wsgi_application
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from schemathesis import GenerationMode
-from schemathesis.checks import load_all_checks
 
 from directmsg import api_parsers, pickup
 from directmsg.models import MailEvent, Parcel, PartnerRequest
@@ -36,7 +28,9 @@ from tests.directmsg.partners import (
     PARCELS,
     PartnerMachine,
     attachment,
+    fresh,
     parcel_body,
+    problem,
     token_address,
 )
 from tests.documents import CDA_TYPE, VISIT
@@ -44,22 +38,6 @@ from trust.models import Organization
 
 pytestmark = pytest.mark.django_db
 NETWORK = "192.0.2.0/24"
-
-
-@pytest.fixture
-def partner() -> PartnerMachine:
-    return PartnerMachine.create()
-
-
-def problem(answer, status: int, code: str) -> dict:
-    """The body of a problem, after its form was judged."""
-    assert answer.status_code == status, answer.content
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    body = answer.json()
-    assert (body["status"], body["code"]) == (status, code)
-    assert body["title"]
-    assert body["detail"]
-    return body
 
 
 # --- tokens ---------------------------------------------------------------------------------------------
@@ -341,6 +319,14 @@ def test_too_many_parcels_for_one_person_are_429(partner, monkeypatch):
     assert Parcel.objects.count() == HolderKey.objects.filter(kind="parcel").count() == 1
 
 
+def test_attachments_of_a_claimed_parcel_stand_in_the_record(partner):
+    told = partner.post(parcel_body()).json()
+    person = factories.account()
+    key = pickup.answer(fresh(told), person, "Biscuit", NETWORK)
+    pickup.claim(fresh(told), person, factories.record(person), key)
+    assert Attachment.objects.get().filename == "map.pdf"
+
+
 # --- reading --------------------------------------------------------------------------------------------
 
 
@@ -482,147 +468,6 @@ def test_the_same_key_in_parallel_makes_one_parcel(partner):
     assert Blob.objects.count() == 2
 
 
-# --- afterwards -----------------------------------------------------------------------------------------
-
-
-def test_withdrawing_shreds_the_content_and_ends_the_link(partner):
-    told = partner.post(parcel_body()).json()
-    answer = partner.post(path=f"{PARCELS}{told['id']}/withdraw/")
-    assert (answer.status_code, answer.json()["state"]) == (200, "withdrawn")
-    assert not Blob.objects.exists()
-    assert not HolderKey.objects.filter(kind="parcel").exists()
-    assert Parcel.objects.get().token_hash is None
-    assert partner.post(path=f"{PARCELS}{told['id']}/withdraw/").status_code == 200
-    assert MailEvent.objects.filter(name="withdrawn").count() == 1
-    problem(partner.post(path=f"{PARCELS}{told['id']}/resend/"), 409, "not_waiting")
-
-
-def test_what_was_picked_up_is_not_taken_back(partner):
-    told = partner.post(parcel_body()).json()
-    Parcel.objects.update(state=Parcel.State.CLAIMED)
-    problem(partner.post(path=f"{PARCELS}{told['id']}/withdraw/"), 409, "not_waiting")
-
-
-def test_sending_again_mails_a_new_link_now_and_then(partner):
-    told = partner.post(parcel_body()).json()
-    old = Parcel.objects.get().token_hash
-    again = f"{PARCELS}{told['id']}/resend/"
-    early = partner.post(path=again)
-    problem(early, 429, "too_soon")
-    assert early.headers["Retry-After"] == "900"
-    for sent in range(2, 6):
-        Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
-        assert partner.post(path=again).status_code == 200
-        assert Notification.objects.count() == sent
-    Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
-    problem(partner.post(path=again), 429, "too_soon")
-    assert Parcel.objects.get().token_hash != old
-
-
-def test_sending_again_twice_with_one_key_sends_once(partner):
-    told = partner.post(parcel_body()).json()
-    Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
-    for _ in range(2):
-        assert partner.post(path=f"{PARCELS}{told['id']}/resend/", Idempotency_Key="r").status_code == 200
-    assert Notification.objects.count() == 2
-    problem(
-        partner.post(path=f"{PARCELS}{told['id']}/withdraw/", Idempotency_Key="r"),
-        422,
-        "idempotency_key_reused",
-    )
-
-
-def test_a_locked_parcel_is_reset_once(partner):
-    told = partner.post(parcel_body()).json()
-    person = factories.account()
-    again = f"{PARCELS}{told['id']}/resend/"
-    for state_after, words in (("waiting", ("Rex", "Max", "Bo")), ("locked", ("Kit", "Pip", "Tim"))):
-        for word in words:
-            with pytest.raises(pickup.PickupError):
-                pickup.answer(fresh(told), person, word, NETWORK)
-        assert fresh(told).state == "locked"
-        Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
-        answer = partner.post(path=again)
-        assert fresh(told).state == state_after
-    problem(answer, 409, "locked")
-
-
-def test_the_reset_parcel_still_opens_and_knows_the_wrong_answers(partner):
-    told = partner.post(parcel_body()).json()
-    person = factories.account()
-    for word in ("Rex", "Max", "Bo"):
-        with pytest.raises(pickup.PickupError):
-            pickup.answer(fresh(told), person, word, NETWORK)
-    Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
-    partner.post(path=f"{PARCELS}{told['id']}/resend/")
-    with pytest.raises(pickup.WrongAnswer) as repeated:
-        pickup.answer(fresh(told), person, "rex", NETWORK)
-    assert (repeated.value.repeated, repeated.value.tries_left) == (True, 3)
-    assert pickup.answer(fresh(told), person, "Biscuit", NETWORK)
-
-
-def test_a_corrected_address_gets_the_mail_and_old_links_die(partner):
-    told = partner.post(parcel_body()).json()
-    old = Parcel.objects.get().token_hash
-    answer = partner.request("PATCH", f"{PARCELS}{told['id']}/", {"contact_email": "norah@patient.example"})
-    assert answer.json()["contact_email"] == "n***@patient.example"
-    assert fresh(told).contact_email == "norah@patient.example"
-    assert fresh(told).token_hash != old
-    assert Notification.objects.order_by("created").last().to_address == "norah@patient.example"
-    assert pickup.others_for_same_contact(fresh(told)) == []
-    assert [event["name"] for event in answer.json()["events"]] == ["parcelled", "contact_corrected"]
-
-
-def test_another_question_needs_the_answer_of_the_first(partner):
-    told = partner.post(parcel_body()).json()
-    person = factories.account()
-    with pytest.raises(pickup.WrongAnswer):
-        pickup.answer(fresh(told), person, "Rex", NETWORK)
-    where = f"{PARCELS}{told['id']}/"
-    change = {"question": "Street you grew up in?", "answer": "Juniper Lane"}
-    problem(partner.request("PATCH", where, change), 409, "sealed_under_answer")
-    problem(partner.request("PATCH", where, {**change, "current_answer": "Rex"}), 409, "sealed_under_answer")
-    problem(partner.request("PATCH", where, {"question": "Only this?"}), 400, "invalid")
-    problem(partner.request("PATCH", where, {}), 400, "invalid")
-    assert (fresh(told).question, fresh(told).tries_left) == ("First pet?", 2)
-
-    assert partner.request("PATCH", where, {**change, "current_answer": " BISCUIT"}).status_code == 200
-    assert (fresh(told).question, fresh(told).tries_left) == ("Street you grew up in?", 3)
-    with pytest.raises(pickup.WrongAnswer):
-        pickup.answer(fresh(told), person, "Biscuit", NETWORK)
-    key = pickup.answer(fresh(told), person, "juniper lane", NETWORK)
-    assert pickup.preview(fresh(told), key).content.subject == "Your summary"
-
-
-def test_a_change_happens_as_a_whole_or_not_at_all(partner, monkeypatch):
-    from directmsg import parcels
-
-    told = partner.post(parcel_body()).json()
-    other = partner.post(parcel_body(contact_email="full@patient.example")).json()
-    monkeypatch.setattr(parcels, "MOST_OPEN_PER_CONTACT", 1)
-    change = {"question": "Street?", "answer": "Juniper Lane", "current_answer": "Biscuit"}
-    both = {**change, "contact_email": "full@patient.example"}
-    problem(partner.request("PATCH", f"{PARCELS}{told['id']}/", both), 429, "too_many_parcels")
-    assert (fresh(told).question, fresh(told).contact_email) == ("First pet?", "nora@patient.example")
-    assert pickup.answer(fresh(told), factories.account(), "Biscuit", NETWORK)
-    partner.post(path=f"{PARCELS}{other['id']}/withdraw/")
-    assert partner.request("PATCH", f"{PARCELS}{told['id']}/", both).status_code == 200
-    assert (fresh(told).question, fresh(told).contact_email) == ("Street?", "full@patient.example")
-
-
-def test_a_question_may_be_put_before_what_had_none(partner):
-    told = partner.post(parcel_body(question=None, answer=None)).json()
-    change = {"question": "First pet?", "answer": "Biscuit"}
-    assert partner.request("PATCH", f"{PARCELS}{told['id']}/", change).json()["has_question"] is True
-    with pytest.raises(Exception, match="answer"):
-        fresh(told).holder.unwrap()
-    assert pickup.answer(fresh(told), factories.account(), "Biscuit", NETWORK)
-
-
-def fresh(told: dict) -> Parcel:
-    return Parcel.objects.select_related("holder", "content").get(pk=told["id"])
-
-
 # --- refusals -------------------------------------------------------------------------------------------
 
 
@@ -689,67 +534,3 @@ def test_the_door_leaves_no_session_behind(partner):
     answer = partner.post(parcel_body())
     assert not answer.cookies
     assert answer.headers["Cache-Control"] == "no-store"
-
-
-# --- the schema -----------------------------------------------------------------------------------------
-
-
-def test_the_schema_is_valid_and_complete():
-    out = StringIO()
-    call_command("spectacular", "--validate", "--fail-on-warn", stdout=out, stderr=out)
-    for word in ("multipart/form-data", "application/problem+json", "clientCredentials", "Idempotency-Key"):
-        assert word in out.getvalue()
-
-
-def test_the_schema_is_served_to_everybody(client):
-    assert client.get("/api/v1/schema/").status_code == 200
-
-
-load_all_checks()
-CONFORMS = [
-    schemathesis.checks.CHECKS.get_one(name)
-    for name in (
-        "not_a_server_error",
-        "status_code_conformance",
-        "content_type_conformance",
-        "response_schema_conformance",
-    )
-]
-
-
-@pytest.mark.django_db(transaction=True)  # a whole WSGI request closes its connection
-@pytest.mark.parametrize("mode", list(GenerationMode))
-@pytest.mark.parametrize("path", ["", "{parcel_id}/", "{parcel_id}/withdraw/", "{parcel_id}/resend/"])
-def test_made_up_requests_get_answers_of_the_schema(partner, path, mode):
-    """Requests made from the schema, good and bad ones: no 500, and nothing the schema does not say."""
-    schema = schemathesis.openapi.from_wsgi("/api/v1/schema/", get_wsgi_application())
-    operations = schema[PARCELS + path]
-    mine = partner.post(parcel_body(attachments=[])).json()["id"]
-    Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
-    seen: list[int] = []
-    for method in ("GET", "POST", "PATCH"):
-        if method.lower() not in schema.raw_schema["paths"][PARCELS + path]:
-            continue
-
-        @hypothesis_settings(
-            max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
-        @given(case=operations[method].as_strategy(generation_mode=mode))
-        def check(case) -> None:
-            if path and len(seen) % 3:
-                case.path_parameters["parcel_id"] = mine
-            response = case.call(headers={"Authorization": f"Bearer {partner.token}"})
-            seen.append(response.status_code)
-            case.validate_response(response, checks=CONFORMS)
-
-        check()
-    assert len(seen) >= 3
-    assert set(seen) & {200, 201} or mode is GenerationMode.NEGATIVE
-
-
-def test_attachments_of_a_claimed_parcel_stand_in_the_record(partner):
-    told = partner.post(parcel_body()).json()
-    person = factories.account()
-    key = pickup.answer(fresh(told), person, "Biscuit", NETWORK)
-    pickup.claim(fresh(told), person, factories.record(person), key)
-    assert Attachment.objects.get().filename == "map.pdf"
