@@ -14,6 +14,11 @@ urlpatterns = [
     path("records/<uuid:record_id>/items/<uuid:entry_id>/file/", views.entry_file, name="entry_file"),
     path("records/<uuid:record_id>/documents/<uuid:document_id>/", views.document, name="document"),
     path(
+        "records/<uuid:record_id>/documents/<uuid:document_id>/part/",
+        views.document_part,
+        name="document_part",
+    ),
+    path(
         "records/<uuid:record_id>/documents/<uuid:document_id>/file/",
         views.document_file,
         name="document_file",

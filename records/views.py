@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import mimetypes
+from urllib.parse import urlencode
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
-from healthvault.store.downloads import download
+from healthvault.store.downloads import download, picture
 
 from . import overview
 from .access import grants_of, require_access
 from .clinical import narrative
 from .clinical.errors import ClinicalError
+from .clinical.sections import title_of_code
 from .forms import PreferencesForm
 from .models import Document, Entry, EntrySource, Import, Right
 
@@ -71,6 +77,7 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
         "entry": shown,
         "fact": overview.Fact(str(shown.pk), shown.kind, shown.content),
         "kind": overview.KIND_NAMES.get(shown.kind, shown.kind),
+        "section": title_of_code(shown.content.get("section", ""), "The head of the document"),
         "sources": sources,
     }
     return render(request, "records/entry.html", context)
@@ -98,12 +105,58 @@ def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResp
     record = require_access(request.user, record_id, Right.VIEW)
     shown = _document(record_id, document_id)
     trail.record("document.viewed", record=record, subject=shown.pk, request=request)
+    part = reverse("records:document_part", args=[record.pk, shown.pk])
     try:
-        view = narrative.render(open_blob(shown.blob), prefix=f"d{shown.pk.hex[-8:]}")
+        view = narrative.render(
+            open_blob(shown.blob),
+            prefix=f"d{shown.pk.hex[-8:]}",
+            picture_url=lambda path: f"{part}?{urlencode({'path': path})}",
+        )
     except ClinicalError as error:
         return render(request, "records/document.html", {"record": record, "document": shown, "error": error})
-    context = {"record": record, "document": shown, "view": view, "marked": request.GET.get("section", "")}
+    found = _section_with(view, _path_in(shown, request.GET.get("item", "")))
+    context = {"record": record, "document": shown, "view": view, "found": found}
     return render(request, "records/document.html", context)
+
+
+def _path_in(shown: Document, item: str) -> str:
+    """Where in the document the item `item` of the record stands; empty when it is none of its items."""
+    try:
+        rows = Entry.objects.filter(record=shown.record_id, pk=item, state__in=SHOWN)
+        entry = rows.select_related("record__holder", "filing").first()
+    except ValidationError:
+        return ""
+    if entry is None:
+        return ""
+    if entry.filing is not None and entry.filing.document_id == shown.pk:
+        return str(entry.content.get("path", ""))
+    sources = EntrySource.objects.select_related("filing__record__holder")
+    source = sources.filter(entry=entry, filing__document=shown).first()
+    return str(source.place.get("path", "")) if source else ""
+
+
+def _section_with(view: narrative.DocumentView, path: str) -> str:
+    """The anchor of the innermost section that has the element at `path`."""
+    around = [section for section in view.sections if path.startswith(f"{section.path}/")]
+    return max(around, key=lambda section: len(section.path)).anchor if around else ""
+
+
+@require_safe
+@login_required
+def document_part(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
+    """What is embedded in a document at the element path `?path=`: a picture, or a body that is no XML."""
+    record = require_access(request.user, record_id, Right.VIEW)
+    shown = _document(record_id, document_id)
+    try:
+        part = narrative.embedded_file(open_blob(shown.blob), request.GET.get("path", ""))
+    except ClinicalError as error:
+        raise Http404 from error
+    kind = narrative.picture_type(part.data)
+    if kind is not None:
+        return picture(part.data, kind)
+    trail.record("document.downloaded", record=record, subject=shown.pk, request=request)
+    name = f"document-{shown.created:%Y-%m-%d}{mimetypes.guess_extension(part.media_type) or ''}"
+    return download(part.data, name, part.media_type)
 
 
 @require_safe

@@ -11,6 +11,8 @@ _DATE = re.compile(
     r"(?P<zone>Z|[+-]\d{2}:?\d{2})?)?)?)?"
 )
 
+_DATE_INSIDE = re.compile(r"(?<![\w-])\d{4}-\d{2}(?:-\d{2}(?:T[0-9:.]+(?:Z|[+-]\d{2}:?\d{2})?)?)?(?![\w-])")
+
 
 def date_in_words(iso: str | None) -> str:
     """An ISO 8601 date in its own precision: "2014", "March 2019", "14 September 2026".
@@ -25,13 +27,18 @@ def date_in_words(iso: str | None) -> str:
     year, month, day, time = found["year"], int(found["month"] or 0), int(found["day"] or 0), found["time"]
     if month == 0:
         return year
-    if month > 12:
+    if month > 12 or day > 31:
         return text
     words = f"{MONTHS[month]} {year}"
     if day:
         words = f"{day} {words}"
     # An hour alone reads as a number of something; midnight is how many senders write "that day".
     return f"{words}, {time}" if time and ":" in time and time != "00:00" else words
+
+
+def dates_in_words(text: str) -> str:
+    """The text with every ISO 8601 date of at least a month in words."""
+    return _DATE_INSIDE.sub(lambda found: date_in_words(found[0]), text)
 
 
 def span_in_words(start: str | None, end: str | None) -> str:

@@ -6,6 +6,7 @@ from records import wording
 
 register = template.Library()
 register.filter("in_words", wording.date_in_words)
+register.filter("dates_in_words", wording.dates_in_words)
 register.filter("unit_in_words", wording.unit_in_words)
 
 

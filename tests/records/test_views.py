@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import re
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -108,6 +112,79 @@ def test_a_document_is_shown_as_its_author_wrote_it(client, record):
     page = client.get(f"/records/{record.pk}/documents/{document.pk}/?section=48765-2").content.decode()
     assert "<h1" in page
     assert "<script" not in page.split("<main", 1)[1]
+
+
+def test_an_item_leads_to_its_section_of_the_document(client, record):
+    entry, document = an_entry(), Document.objects.get()
+    link = f"/records/{record.pk}/documents/{document.pk}/?item={entry.pk}"
+    assert f'{link}#found"' in client.get(f"/records/{record.pk}/items/{entry.pk}/").content.decode()
+    page = client.get(link).content.decode()
+    section = re.search(r'<section class="card narrative is-found".*?</section>', page, re.S)
+    assert section is not None
+    assert page.count('id="found"') == 1
+    assert "Penicillin" in section[0]
+    for odd in ("", "x", "%00", document.pk):
+        path = f"/records/{record.pk}/documents/{document.pk}/?item={odd}"
+        assert 'id="found"' not in client.get(path).content.decode()
+
+
+def test_items_are_told_in_words(client, record):
+    page = client.get(f"/records/{record.pk}/").content.decode()
+    assert "1.3 mg/dL" in page
+    assert ">High</span>" in page
+    assert "14 September 2026" in page
+    assert "2026-09-14" not in page
+    assert "mm[Hg]" not in page
+    entry = an_entry()
+    assert "Hives (moderate)" in client.get(f"/records/{record.pk}/items/{entry.pk}/").content.decode()
+
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
+)
+
+
+def embed(record: Record, old: bytes, new: str) -> Document:
+    """The record's document, with something embedded in it."""
+    from healthvault.store.blobs import store_blob
+
+    assert VISIT.count(old) == 1
+    Document.objects.update(blob=store_blob(record.holder, VISIT.replace(old, new.encode())))
+    return Document.objects.get()
+
+
+def test_pictures_of_a_document_are_shown_and_nothing_else_is(client, record):
+    old = re.search(rb"<text>.*?</text>", VISIT, re.S)[0]
+    picture = (
+        '<text><renderMultiMedia referencedObject="m1"/></text><entry><observationMedia classCode="OBS" '
+        'moodCode="EVN" ID="m1"><value mediaType="image/png" representation="B64">{}</value>'
+        "</observationMedia></entry>"
+    )
+    document = embed(record, old, picture.format(base64.b64encode(PNG).decode()))
+    page = client.get(f"/records/{record.pk}/documents/{document.pk}/").content.decode()
+    address = html.unescape(re.search(r'class="n-picture" src="([^"]+)"', page)[1])
+    answer = client.get(address)
+    assert answer.content == PNG
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    for path in ("", "/", "/*/*[1]", "//*", "/*[1]/*[99]"):
+        assert client.get(address.partition("?")[0], {"path": path}).status_code == 404
+    script = base64.b64encode(b"<script>alert(1)</script>").decode()
+    embed(record, old, picture.format(script))
+    assert client.get(address).status_code == 404
+
+
+def test_a_body_that_is_a_file_is_a_download(client, record):
+    body = re.search(rb"<structuredBody>.*</structuredBody>", VISIT, re.S)[0]
+    pdf = base64.b64encode(b"%PDF-1.4 a page").decode()
+    text = f'<nonXMLBody><text mediaType="application/pdf" representation="B64">{pdf}</text></nonXMLBody>'
+    document = embed(record, body, text)
+    page = client.get(f"/records/{record.pk}/documents/{document.pk}/").content.decode()
+    address = html.unescape(re.search(r'href="([^"]+/part/\?[^"]+)"', page)[1])
+    answer = client.get(address)
+    assert answer.content == b"%PDF-1.4 a page"
+    assert answer.headers["Content-Disposition"].endswith('.pdf"')
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
 
 
 def test_a_document_that_cannot_be_read_says_so(client, record):

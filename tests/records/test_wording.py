@@ -3,7 +3,7 @@
 import pytest
 from django.template import Context, Template
 
-from records.wording import date_in_words, span_in_words, unit_in_words
+from records.wording import date_in_words, dates_in_words, span_in_words, unit_in_words
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from records.wording import date_in_words, span_in_words, unit_in_words
         ("2026-09-14T09", "14 September 2026"),
         ("as a child", "as a child"),
         ("2026-13-01", "2026-13-01"),
+        ("2026-12-32", "2026-12-32"),
         ("20260914", "20260914"),
         ("", ""),
         (None, ""),
@@ -26,6 +27,12 @@ from records.wording import date_in_words, span_in_words, unit_in_words
 )
 def test_a_date_is_as_exact_as_it_was_given(iso, words):
     assert date_in_words(iso) == words
+
+
+def test_dates_inside_a_text_are_found():
+    text = "Office visit, 2026-09-14T09:00-05:00 to 2026-09-15, room 2026-77, call 555-0100-12"
+    words = "Office visit, 14 September 2026, 09:00 to 15 September 2026, room 2026-77, call 555-0100-12"
+    assert dates_in_words(text) == words
 
 
 @pytest.mark.parametrize(
