@@ -16,30 +16,28 @@ from healthvault.audit import trail
 from healthvault.store import jobs
 from healthvault.store.blobs import open_blob
 from healthvault.store.faults import fault
-from healthvault.store.lookup import hasher, lookup_hash
-from records.clinical import fhir, reader
+from healthvault.store.fields import seal_value
+from healthvault.store.lookup import lookup_hash
+from records.clinical import reader
 from records.clinical.errors import ClinicalError
-from records.clinical.identity import item_key, same_patient
-from records.clinical.types import ClinicalSummary, Item, PatientFacts
+from records.clinical.identity import same_patient
+from records.clinical.types import ClinicalSummary, Identifier, PatientFacts
 
+from . import imports, superseding
+from .imports import FILE_KIND
 from .intake import IncomingMessage, StoredDocument, StoredPart
 from .models import (
     Attachment,
     Document,
     Entry,
-    EntrySource,
     FilePreference,
-    Import,
     IntegrationPreference,
     Message,
     Record,
 )
+from .preferences import integration_for
 
 log = logging.getLogger(__name__)
-
-#: Written into every import, so that items can be told apart by the code that took them out.
-EXTRACTOR = "1"
-FILE_KIND = "file"
 
 
 # --- a message ------------------------------------------------------------------------------------------
@@ -157,45 +155,61 @@ def read_document(pk: str) -> str | None:
     Returns its new state, or None when there was nothing to do. A document that cannot be read
     stays as it is, with the reason as its code; an error nobody foresaw leaves it to the sweep.
     """
-    document = jobs.claim(Document, pk, waiting=Document.State.WAITING, working=Document.State.READING)
-    if document is None:
+    claimed = jobs.claim(Document, pk, waiting=Document.State.WAITING, working=Document.State.READING)
+    if claimed is None:
         return None
     fault("job.leased")
-    if document.tries > jobs.MOST_KILLS:
-        return _set_aside(document, "worker_killed")
+    if claimed.tries > jobs.MOST_KILLS:
+        return _set_aside(claimed, "worker_killed")
+    document = _with_everything(claimed)
+    data = open_blob(document.blob, document.record.holder.unwrap())
     try:
-        summary = reader.read(open_blob(document.blob), document.content_type)
+        summary = reader.read(data, document.content_type)
     except ClinicalError as error:
         return _set_aside(document, error.code)
+    body = imports.embedded_body(document, data, summary)
     with transaction.atomic():
-        state = _file_summary(document, summary)
+        state = _file_summary(document, summary, body)
     fault("job.done")
     log.info("document read", extra={"document": document.pk, "state": state, "size": len(summary.items)})
     return state
 
 
+def _with_everything(claimed: Document) -> Document:
+    """The row with all that its reading needs, in one statement, under the fence of its claim."""
+    related = ("record__holder", "blob", "attachment__message")
+    document = Document.objects.select_related(*related).get(pk=claimed.pk)
+    document.state, document.tries = claimed.state, claimed.tries
+    return document
+
+
 def _set_aside(document: Document, code: str) -> str:
     with transaction.atomic():
         jobs.finish(document, Document.State.UNREADABLE, code=code)
-        Attachment.objects.filter(pk=document.attachment_id).update(
-            outcome=Attachment.Outcome.DOCUMENT, code=code
-        )
+        Attachment.objects.filter(documents=document).update(outcome=Attachment.Outcome.DOCUMENT, code=code)
     log.warning("document unreadable", extra={"document": document.pk, "code": code})
     return Document.State.UNREADABLE
 
 
-def _file_summary(document: Document, summary: ClinicalSummary) -> str:
+def _file_summary(document: Document, summary: ClinicalSummary, body: imports.Body | None) -> str:
     record = document.record
     state = _state_for(document, summary)
-    # Facts first: `finish` moves the row, and sealed fields are saved through the instance.
-    document.facts = document_facts(summary)
-    document.save(update_fields=["facts"])
-    jobs.finish(document, state)
-    Attachment.objects.filter(pk=document.attachment_id).update(outcome=Attachment.Outcome.DOCUMENT)
-    if state == Document.State.READ and record.integration_preference != IntegrationPreference.NEVER:
-        _file_items(document, summary)
+    facts = document_facts(summary)
+    holder_key = record.holder.unwrap()
+    jobs.finish(document, state, facts=seal_value(Document, "facts", document.pk, facts, holder_key))
+    Attachment.objects.filter(documents=document).update(outcome=Attachment.Outcome.DOCUMENT)
+    if state == Document.State.READ:
+        superseding.note(document, facts)
+        wanted = integration_for(record, _sender_of(document))
+        if wanted != IntegrationPreference.NEVER:
+            review = wanted == IntegrationPreference.REVIEW
+            imports.file_items(document, summary, review=review, body=body)
     trail.record("document.read", record=record, subject=document.pk)
     return state
+
+
+def _sender_of(document: Document) -> str:
+    return document.attachment.message.from_address if document.attachment else ""
 
 
 def _state_for(document: Document, summary: ClinicalSummary) -> str:
@@ -221,7 +235,8 @@ def confirm_patient(document: Document) -> None:
 
 
 def document_facts(summary: ClinicalSummary) -> dict[str, Any]:
-    """What the record's pages show of a document without reading it again."""
+    """What the record's pages show of a document without reading it again, and what it replaces."""
+    replaced = [related.id for related in summary.related if related.relation == "RPLC"]
     return {
         "title": summary.title,
         "date": summary.date.iso if summary.date else "",
@@ -231,60 +246,18 @@ def document_facts(summary: ClinicalSummary) -> dict[str, Any]:
         "items": len(summary.items),
         "not_understood": summary.not_understood,
         "counts": {kind: dict(counts) for kind, counts in summary.counts.items()},
+        "id": _id_text(summary.document_id),
+        "set_id": _id_text(summary.set_id),
+        "version": summary.version,
+        "replaces": [_id_text(found) for found in replaced],
     }
+
+
+def _id_text(found: Identifier | None) -> str:
+    return f"{found.root}^{found.extension}" if found else ""
 
 
 def _patient_facts(patient: PatientFacts | None) -> dict[str, str] | None:
     if patient is None:
         return None
     return {"name": patient.name, "birth_date": patient.birth_date, "gender": patient.gender}
-
-
-def _file_items(document: Document, summary: ClinicalSummary) -> None:
-    """One import: new items become entries, items already known gain a source."""
-    record = document.record
-    review = record.integration_preference == IntegrationPreference.REVIEW
-    filing = Import.objects.create(
-        record=record,
-        document=document,
-        state=Import.State.PROPOSED if review else Import.State.APPLIED,
-        extractor=EXTRACTOR,
-        not_understood=summary.not_understood,
-    )
-    hashed = hasher("entry")
-    keyed: dict[str, Item] = {}
-    for item in summary.items:
-        if not item.understood:
-            continue
-        keyed.setdefault(hashed(f"{record.pk}:{item_key(item)}"), item)
-    known = {
-        entry.key: entry
-        for entry in Entry.objects.filter(record=record, state=Entry.State.ACTIVE, key__in=list(keyed)).only(
-            "pk", "key"
-        )
-    }
-    fresh = [
-        Entry(
-            record=record,
-            filing=filing,
-            kind=item.kind,
-            key=key,
-            content=entry_content(item),
-            state=Entry.State.PROPOSED if review else Entry.State.ACTIVE,
-        )
-        for key, item in keyed.items()
-        if key not in known
-    ]
-    Entry.objects.bulk_create(fresh, batch_size=500)
-    fault("doc.item")
-    EntrySource.objects.bulk_create(
-        EntrySource(entry=known[key], filing=filing, place={"section": item.section, "path": item.path})
-        for key, item in keyed.items()
-        if key in known
-    )
-    Import.objects.filter(pk=filing.pk).update(items=len(fresh), matched=len(known))
-
-
-def entry_content(item: Item) -> dict[str, Any]:
-    """An item as it is kept: the flat facts pages need, and the FHIR R4-shaped resource."""
-    return {**reader.item_json(item), "resource": fhir.resource_for(item)}

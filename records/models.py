@@ -113,6 +113,8 @@ class Record(models.Model):
     integration_preference = models.CharField(
         max_length=10, choices=IntegrationPreference.choices, default=IntegrationPreference.AUTOMATIC
     )
+    #: Per sender (Direct address or domain, in lower case) what the record's preference gives way to.
+    sender_preferences = models.JSONField(default=dict, blank=True)
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:
@@ -147,6 +149,8 @@ class Grant(models.Model):
     relationship = models.CharField(max_length=10, choices=Relationship.choices, default=Relationship.SELF)
     notify = models.BooleanField("mail me about new messages", default=True)
     expires = models.DateTimeField(null=True, blank=True)
+    #: The kinds of items this person sees; None means all. Custodians see all.
+    kinds = models.JSONField(null=True, blank=True)
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -267,6 +271,10 @@ class Document(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     code = models.CharField(max_length=40, blank=True)
     patient_confirmed = models.BooleanField(default=False)
+    #: The document that takes the place of this one; this one stays and is shown as superseded.
+    superseded_by = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="supersedes"
+    )
     tries = models.PositiveSmallIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
     created = models.DateTimeField(default=timezone.now)
@@ -300,6 +308,8 @@ class Import(models.Model):
     extractor = models.CharField(max_length=20)
     items = models.PositiveIntegerField(default=0)
     matched = models.PositiveIntegerField(default=0)
+    #: How many of the matched items this document told something newer about.
+    updated = models.PositiveIntegerField(default=0)
     not_understood = models.PositiveIntegerField(default=0)
     created = models.DateTimeField(default=timezone.now)
     decided = models.DateTimeField(null=True)
@@ -309,10 +319,12 @@ class Import(models.Model):
 
 
 class Entry(models.Model):
-    """One item of a record: a fact from a document, a file, or what a person typed.
+    """One item of a record: a fact from documents, a file, or what a person typed.
 
-    `content` is the item as JSON with its FHIR R4-shaped resource and its provenance (section,
-    element path); only its kind is in clear.
+    `content` is the item as JSON with its FHIR R4-shaped resource and its place in the document of
+    `filing`; only its kind is in clear. It is never edited in place by anything but
+    `records.standing`, which makes it from what documents say (`EntrySource`) and what people did
+    (`EntryVersion`): so that every import can be taken back at any time.
     """
 
     class State(models.TextChoices):
@@ -321,40 +333,115 @@ class Entry(models.Model):
         REJECTED = "rejected", "Rejected"
         UNDONE = "undone", "Taken back"
         DELETED = "deleted", "Deleted"
+        REMOVED = "removed", "Removed for good"
+
+    class Decision(models.TextChoices):
+        """What a person decided about an item; documents that come later do not change it."""
+
+        NONE = "", "None"
+        REJECTED = "rejected", "Rejected"
+        DELETED = "deleted", "Deleted"
+        REMOVED = "removed", "Removed for good"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     record = models.ForeignKey(Record, on_delete=models.CASCADE, related_name="entries")
+    #: The import whose document says what `content` says; None for what a person added.
     filing = models.ForeignKey(Import, null=True, on_delete=models.CASCADE, related_name="entries")
     kind = models.CharField(max_length=40)
-    key = models.CharField(max_length=64, blank=True)
     content = SealedField(holder="record.holder", json=True)
     blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     attachment = models.ForeignKey(Attachment, null=True, on_delete=models.SET_NULL, related_name="entries")
     state = models.CharField(max_length=8, choices=State.choices, default=State.ACTIVE)
+    decision = models.CharField(max_length=8, choices=Decision.choices, blank=True, default=Decision.NONE)
+    #: The content is a person's own words, which no document overwrites.
+    own = models.BooleanField(default=False)
+    #: For custodians' eyes only.
+    personal = models.BooleanField(default=False)
     created = models.DateTimeField(default=timezone.now)
     updated = models.DateTimeField(auto_now=True)
 
     class Meta:
         verbose_name_plural = "entries"
-        indexes = [
-            models.Index(fields=["record", "state", "kind"]),
-            models.Index(fields=["record", "key"]),
-        ]
+        indexes = [models.Index(fields=["record", "state", "kind"])]
 
     def __str__(self) -> str:
         return f"entry {self.pk}"
 
 
 class EntrySource(models.Model):
-    """A further document that says the same as an item already in the record."""
+    """What one document says about an item: the proof, and a state in the item's history.
+
+    `place` holds section, element path and the date by which documents are ordered; `content` is the
+    item as this document has it. `proposed` waits for a person, `ignored` was refused by one,
+    `withdrawn` belongs to an import that was undone.
+    """
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", "To review"
+        STANDING = "standing", "Counts"
+        IGNORED = "ignored", "Ignored"
+        WITHDRAWN = "withdrawn", "Taken back"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     entry = models.ForeignKey(Entry, on_delete=models.CASCADE, related_name="sources")
     filing = models.ForeignKey(Import, on_delete=models.CASCADE, related_name="matches")
     place = SealedField(holder="filing.record.holder", json=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["entry", "filing"], name="one_source_per_filing")]
+    content = SealedField(holder="filing.record.holder", json=True, null=True)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.STANDING)
+    #: The state to come back to when the import is applied again.
+    state_before = models.CharField(max_length=9, choices=State.choices, blank=True)
+    #: A person said to which item this belongs.
+    pinned = models.BooleanField(default=False)
+    #: When a person chose this over what the item said.
+    chosen = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return f"source {self.pk}"
+
+
+class EntryKey(models.Model):
+    """A keyed hash under which an item is known again: two statements that share one are one item.
+
+    `source` is the statement it comes from, None for an item a person typed or corrected. Ids sort
+    by time, which decides between two items that share a key: the first to have it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    # No index of its own: the one with the hash begins with it.
+    record = models.ForeignKey(Record, on_delete=models.CASCADE, related_name="+", db_index=False)
+    entry = models.ForeignKey(Entry, on_delete=models.CASCADE, related_name="keys")
+    source = models.ForeignKey(EntrySource, null=True, on_delete=models.CASCADE, related_name="keys")
+    hash = models.CharField(max_length=32)
+
+    class Meta:
+        indexes = [models.Index(fields=["record", "hash"], name="entry_keys")]
+
+    def __str__(self) -> str:
+        return f"key {self.pk}"
+
+
+class EntryVersion(models.Model):
+    """What a person did with an item, who and when; `content` is what they typed, where they did."""
+
+    class Action(models.TextChoices):
+        ADDED = "added", "Added by hand"
+        CORRECTED = "corrected", "Corrected"
+        REVERTED = "reverted", "Back to what the document says"
+        REJECTED = "rejected", "Rejected"
+        DELETED = "deleted", "Deleted"
+        RESTORED = "restored", "Restored"
+        REMOVED = "removed", "Removed for good"
+        HIDDEN = "hidden", "Made personal"
+        SHOWN = "shown", "No longer personal"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    entry = models.ForeignKey(Entry, on_delete=models.CASCADE, related_name="versions")
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    action = models.CharField(max_length=9, choices=Action.choices)
+    content = SealedField(holder="entry.record.holder", json=True, null=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"version {self.pk}"

@@ -62,7 +62,7 @@ def test_the_same_items_again_add_sources_and_no_items(record):
     (second,) = deliver(record, ("visit.xml", CDA_TYPE, VISIT))
     filing.read_document(second.pk)
     assert Entry.objects.count() == before
-    assert EntrySource.objects.count() == before
+    assert EntrySource.objects.count() == 2 * before
     assert first.digest == second.digest
 
 
