@@ -127,6 +127,7 @@ def change(parcel: Parcel, email: str | None = None, question: NewQuestion | Non
 
 
 def _ask(row: Parcel, new: NewQuestion) -> None:
+    assert row.holder_id is not None
     mine = HolderKey.objects.filter(pk=row.holder_id, wrapped=new.before)
     if not mine.update(wrapped=new.wrapped, answer_salt=new.salt):
         raise SealedUnderAnswer("The answer was changed meanwhile.")

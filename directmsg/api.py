@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -223,8 +224,9 @@ class ParcelVerb(OwnParcels):
 
     action = ""
 
+    @abstractmethod
     def carry_out(self, parcel: Parcel) -> None:
-        raise NotImplementedError
+        """Do it; the transaction is the caller's."""
 
     def do(self, request: Request, parcel_id: UUID) -> Response:
         """Carry out the verb, once for each Idempotency-Key."""

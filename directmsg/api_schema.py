@@ -8,7 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from .api_auth import SCOPES
 
 
-class PartnerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class PartnerScheme(OpenApiAuthenticationExtension):
     """How the schema describes `PartnerAuthentication`."""
 
     target_class = "directmsg.api_auth.PartnerAuthentication"

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from healthvault.audit import trail
 from records import proofs
+from records.access import signed_in
 
 from . import addresses, find, pickup
 from .forms import AnswerForm, ClaimForm, CodeForm, ContactForm, FindForm
@@ -71,7 +72,7 @@ def waiting_here(request: HttpRequest) -> HttpResponse:
 
 def _others(request: HttpRequest, parcel: Parcel) -> list[Parcel]:
     """What else waits for the address, told only to who has shown to read its mailbox."""
-    if not request.user.is_authenticated or not proofs.has(request.user, parcel.contact_hash):
+    if not request.user.is_authenticated or not proofs.has(signed_in(request), parcel.contact_hash):
         return []
     return pickup.others_for_same_contact(parcel)
 
@@ -122,14 +123,14 @@ def with_parcel(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
 @login_required
 def waiting(request: HttpRequest) -> HttpResponse:
     """Everything that waits for mailboxes this person has shown to read."""
-    return render(request, "directmsg/waiting.html", {"parcels": pickup.waiting_for(request.user)})
+    return render(request, "directmsg/waiting.html", {"parcels": pickup.waiting_for(signed_in(request))})
 
 
 @require_POST
 @login_required
 def choose(request: HttpRequest, parcel_id: str) -> HttpResponse:
     """Go on with one of the parcels of the waiting page."""
-    for parcel in pickup.waiting_for(request.user):
+    for parcel in pickup.waiting_for(signed_in(request)):
         if str(parcel.pk) == str(parcel_id):
             request.session[HANDLE] = _handle(parcel)
             return redirect("directmsg:pickup_answer")
@@ -167,16 +168,16 @@ def answer(request: HttpRequest, parcel: Parcel) -> HttpResponse:
 def _try(request: HttpRequest, parcel: Parcel, form: AnswerForm | ContactForm) -> bytes:
     network = pickup.network_of(get_adapter(request).get_client_ip(request))
     if isinstance(form, AnswerForm):
-        return pickup.answer(parcel, request.user, form.cleaned_data["answer"], network)
-    return pickup.contact(parcel, request.user, form.cleaned_data["email"], network)
+        return pickup.answer(parcel, signed_in(request), form.cleaned_data["answer"], network)
+    return pickup.contact(parcel, signed_in(request), form.cleaned_data["email"], network)
 
 
 def _go_on(request: HttpRequest, parcel: Parcel, key: bytes) -> HttpResponse:
     request.session.cycle_key()
     request.session[OPENED] = {"parcel": str(parcel.pk), "account": str(request.user.pk), "key": key.hex()}
-    if pickup.needs_code(parcel, request.user):
+    if pickup.needs_code(parcel, signed_in(request)):
         try:
-            pickup.send_code(parcel, request.user)
+            pickup.send_code(parcel, signed_in(request))
         except pickup.TooManyCodes as error:
             messages.error(request, error.words)
         return redirect("directmsg:pickup_code")
@@ -190,17 +191,17 @@ def code(request: HttpRequest, parcel: Parcel) -> HttpResponse:
     if _opened_key(request, parcel) is None:
         # Mails go out only to an address that was typed right.
         return redirect("directmsg:pickup_answer")
-    if not pickup.needs_code(parcel, request.user):
+    if not pickup.needs_code(parcel, signed_in(request)):
         return redirect("directmsg:pickup_claim")
     form = CodeForm(request.POST if "pickup_code" in request.POST else None)
     if request.method == "POST":
         try:
             if "again" in request.POST:
-                pickup.send_code(parcel, request.user)
+                pickup.send_code(parcel, signed_in(request))
                 messages.info(request, "We have mailed you a new code.")
                 return redirect("directmsg:pickup_code")
             if form.is_valid():
-                pickup.check_code(parcel, request.user, form.cleaned_data["pickup_code"])
+                pickup.check_code(parcel, signed_in(request), form.cleaned_data["pickup_code"])
                 return redirect("directmsg:pickup_claim")
         except pickup.PickupError as error:
             form.add_error(None, error.words) if form.is_bound else messages.error(request, error.words)
@@ -215,9 +216,9 @@ def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
     key = _opened_key(request, parcel)
     if key is None:
         return redirect("directmsg:pickup_answer")
-    if pickup.needs_code(parcel, request.user):
+    if pickup.needs_code(parcel, signed_in(request)):
         return redirect("directmsg:pickup_code")
-    form = ClaimForm(request.user, request.POST or None, only=parcel.for_record)
+    form = ClaimForm(signed_in(request), request.POST or None, only=parcel.for_record)
     if request.method == "POST" and form.is_valid():
         try:
             message = _claim(request, parcel, form, key)
@@ -234,12 +235,12 @@ def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
 def _claim(request: HttpRequest, parcel: Parcel, form: ClaimForm, key: bytes) -> Any:
     chosen = form.cleaned_data["record"]
     if chosen != ClaimForm.NEW:
-        return pickup.claim(parcel, request.user, form.records[chosen], key, request=request)
+        return pickup.claim(parcel, signed_in(request), form.records[chosen], key, request=request)
     name, relationship = form.cleaned_data["name"].strip(), form.cleaned_data["relationship"]
     with transaction.atomic():
         # Together: who loses the race for the parcel is not left with an empty record.
-        record = addresses.open_record(request.user, name, relationship)
-        return pickup.claim(parcel, request.user, record, key, request=request)
+        record = addresses.open_record(signed_in(request), name, relationship)
+        return pickup.claim(parcel, signed_in(request), record, key, request=request)
 
 
 # --- the handle -----------------------------------------------------------------------------------------
@@ -277,4 +278,4 @@ def _claimed_by_me(request: HttpRequest) -> Parcel | None:
     handle = request.session.get(HANDLE)
     if not handle or not request.user.is_authenticated:
         return None
-    return Parcel.objects.filter(pk=handle["parcel"], claimed_by=request.user).first()
+    return Parcel.objects.filter(pk=handle["parcel"], claimed_by=signed_in(request)).first()

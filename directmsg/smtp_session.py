@@ -113,7 +113,7 @@ class MailSession(SMTP):
         self.loop.call_later(self._limits.linger_s, self.abort)
 
     def _set_post_data_state(self) -> None:
-        super()._set_post_data_state()  # type: ignore[no-untyped-call]
+        super()._set_post_data_state()
         self._mail_from, self._rcpt_tos = None, []
 
     # --- conversation ----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -15,18 +14,19 @@ from django.views.decorators.http import require_POST, require_safe
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download
-from records import filing, overview
-from records.access import require_access, visible_to
+from records import filing
+from records.access import require_access, signed_in, visible_to
 from records.models import Attachment, Document, Entry, Import, Message, Right
 
-from . import addresses, pickup
+from . import addresses, html_mail, pickup
+from .unpacked import contents_of
 
 
 @require_safe
 @login_required
 def inbox(request: HttpRequest) -> HttpResponse:
     """Received messages of every record this person sees, newest first."""
-    records = {record.pk: record for record in visible_to(request.user).select_related("holder")}
+    records = {record.pk: record for record in visible_to(signed_in(request)).select_related("holder")}
     chosen = request.GET.get("record", "")
     mails = (
         Message.objects.filter(record__in=list(records), deleted__isnull=True, direction=Message.Direction.IN)
@@ -35,12 +35,12 @@ def inbox(request: HttpRequest) -> HttpResponse:
         .order_by("-received")
     )
     if chosen in {str(pk) for pk in records}:
-        mails = mails.filter(record=chosen)
+        mails = mails.filter(record_id=chosen)
     context = {
         "page": Paginator(mails, 50).get_page(request.GET.get("page")),
         "records": list(records.values()),
         "chosen": chosen,
-        "waiting": len(pickup.waiting_for(request.user)),
+        "waiting": len(pickup.waiting_for(signed_in(request))),
         "addresses": _addresses(list(records.values())),
     }
     return render(request, "directmsg/inbox.html", context)
@@ -56,37 +56,44 @@ def _addresses(records: list[Any]) -> list[Any]:
 def message(request: HttpRequest, message_id: str) -> HttpResponse:
     """One message: text, attachments and what became of each, the items found, and who signed it."""
     shown = _message(request, message_id, Right.VIEW)
+    contents = contents_of(shown)
+    asking = bool(request.htmx)  # type: ignore[attr-defined]
+    if asking and contents.worth_asking and request.GET.get("unread") == str(contents.unread):
+        return HttpResponse(status=204)
     trail.record("message.viewed", record=shown.record, subject=shown.pk, request=request)
-    attachments = list(shown.attachments.select_related("message__record__holder", "blob"))
-    documents = list(
-        Document.objects.filter(attachment__in=attachments).select_related("record__holder", "attachment")
-    )
     context = {
         "message": shown,
-        "attachments": attachments,
-        "documents": [_document(document) for document in documents],
-        "reading": any(d.state in (Document.State.WAITING, Document.State.READING) for d in documents),
+        "record": shown.record,
+        "contents": contents,
+        "links": _links(shown),
         "claimed": "claimed" in request.GET,
         "address": addresses.primary_address(shown.record),
-        "may_change": visible_to(request.user, Right.MODIFY).filter(pk=shown.record_id).exists(),
-        "may_see_raw": visible_to(request.user, Right.CUSTODIAN).filter(pk=shown.record_id).exists(),
+        "may_change": visible_to(signed_in(request), Right.MODIFY).filter(pk=shown.record_id).exists(),
+        "may_see_raw": visible_to(signed_in(request), Right.CUSTODIAN).filter(pk=shown.record_id).exists(),
     }
-    template = "directmsg/_documents.html" if request.htmx else "directmsg/message.html"  # type: ignore[attr-defined]
-    return render(request, template, context)
+    if not asking:
+        return render(request, "directmsg/message.html", context)
+    # 286 ends the asking of a page that has asked for long enough.
+    status = 200 if contents.worth_asking else 286
+    return render(request, "directmsg/_documents.html", context, status=status)
 
 
-def _document(document: Document) -> dict[str, Any]:
-    done = Import.objects.filter(document=document).first()
-    entries = list(Entry.objects.filter(filing=done).only("pk", "kind")) if done else []
-    return {
-        "document": document,
-        "import": done,
-        "entries": entries,
-        "kinds": [
-            (overview.KIND_NAMES.get(kind, kind), number)
-            for kind, number in Counter(entry.kind for entry in entries).items()
-        ],
-    }
+def _links(shown: Message) -> tuple[html_mail.Link, ...]:
+    """Where the HTML of a message leads: told in our page, since its frame opens nothing."""
+    if not shown.html or len(shown.html) > html_mail.MAX_LENGTH:
+        return ()
+    return html_mail.clean(shown.html).links
+
+
+@require_safe
+@login_required
+def html_body(request: HttpRequest, message_id: str) -> HttpResponse:
+    """The cleaned HTML of a message, for the sandboxed frame of its page."""
+    shown = _message(request, message_id, Right.VIEW)
+    if not shown.html:
+        raise Http404
+    trail.record("message.viewed", record=shown.record, subject=shown.pk, request=request)
+    return html_mail.page(shown.html)
 
 
 @require_POST
@@ -95,6 +102,8 @@ def mark_opened(request: HttpRequest, message_id: str) -> HttpResponse:
     """Mark a message read (a GET changes nothing, so the page's own form asks for it)."""
     shown = _message(request, message_id, Right.VIEW)
     Message.objects.filter(pk=shown.pk, opened__isnull=True).update(opened=timezone.now())
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "directmsg/_opened.html")
     return redirect("directmsg:message", message_id=shown.pk)
 
 
@@ -143,7 +152,7 @@ def confirm_document(request: HttpRequest, document_id: str) -> HttpResponse:
     document = Document.objects.select_related("record__holder", "attachment").filter(pk=document_id).first()
     if document is None or document.attachment is None:
         raise Http404
-    record = require_access(request.user, document.record_id, Right.MODIFY)
+    record = require_access(signed_in(request), document.record_id, Right.MODIFY)
     filing.confirm_patient(document)
     trail.record("document.confirmed", record=record, subject=document.pk, request=request)
     return redirect("directmsg:message", message_id=document.attachment.message_id)
@@ -152,7 +161,7 @@ def confirm_document(request: HttpRequest, document_id: str) -> HttpResponse:
 def _message(request: HttpRequest, message_id: str, right: Right) -> Message:
     found = (
         Message.objects.select_related("record__holder", "raw__holder")
-        .filter(pk=message_id, record__in=visible_to(request.user, right), deleted__isnull=True)
+        .filter(pk=message_id, record__in=visible_to(signed_in(request), right), deleted__isnull=True)
         .first()
     )
     if found is None:

@@ -18,7 +18,7 @@ from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download, picture
 
 from . import overview
-from .access import grants_of, require_access
+from .access import grants_of, require_access, signed_in
 from .clinical import narrative
 from .clinical.errors import ClinicalError
 from .clinical.sections import title_of_code
@@ -33,7 +33,7 @@ SHOWN = (Entry.State.ACTIVE, Entry.State.PROPOSED)
 @login_required
 def record_list(request: HttpRequest) -> HttpResponse:
     """The records this person may see; a single one is opened at once."""
-    grants = list(grants_of(request.user).select_related("record__holder").order_by("created"))
+    grants = list(grants_of(signed_in(request)).select_related("record__holder").order_by("created"))
     if len(grants) == 1:
         return redirect("records:overview", record_id=grants[0].record_id)
     return render(request, "records/list.html", {"grants": grants})
@@ -43,7 +43,7 @@ def record_list(request: HttpRequest) -> HttpResponse:
 @login_required
 def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
     """Every item of the record by kind."""
-    record = require_access(request.user, record_id, Right.VIEW)
+    record = require_access(signed_in(request), record_id, Right.VIEW)
     trail.record("record.viewed", record=record, request=request)
     documents = Document.objects.filter(record=record).select_related("record__holder").order_by("-created")
     context = {
@@ -60,7 +60,7 @@ def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
 @login_required
 def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """One item and where it came from."""
-    record = require_access(request.user, record_id, Right.VIEW)
+    record = require_access(signed_in(request), record_id, Right.VIEW)
     shown = (
         Entry.objects.select_related(
             "record__holder", "filing__document__attachment__message", "attachment", "blob"
@@ -87,7 +87,7 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
 @login_required
 def entry_file(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """Download the bytes of a File item."""
-    record = require_access(request.user, record_id, Right.VIEW)
+    record = require_access(signed_in(request), record_id, Right.VIEW)
     rows = Entry.objects.select_related("record__holder", "blob__holder").filter(
         record=record, state__in=SHOWN
     )
@@ -102,7 +102,7 @@ def entry_file(request: HttpRequest, record_id: str, entry_id: str) -> HttpRespo
 @login_required
 def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
     """A document as its author wrote it, built from the parsed tree."""
-    record = require_access(request.user, record_id, Right.VIEW)
+    record = require_access(signed_in(request), record_id, Right.VIEW)
     shown = _document(record_id, document_id)
     trail.record("document.viewed", record=record, subject=shown.pk, request=request)
     part = reverse("records:document_part", args=[record.pk, shown.pk])
@@ -145,7 +145,7 @@ def _section_with(view: narrative.DocumentView, path: str) -> str:
 @login_required
 def document_part(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
     """What is embedded in a document at the element path `?path=`: a picture, or a body that is no XML."""
-    record = require_access(request.user, record_id, Right.VIEW)
+    record = require_access(signed_in(request), record_id, Right.VIEW)
     shown = _document(record_id, document_id)
     try:
         part = narrative.embedded_file(open_blob(shown.blob), request.GET.get("path", ""))
@@ -163,7 +163,7 @@ def document_part(request: HttpRequest, record_id: str, document_id: str) -> Htt
 @login_required
 def document_file(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
     """Download a document byte for byte."""
-    record = require_access(request.user, record_id, Right.VIEW)
+    record = require_access(signed_in(request), record_id, Right.VIEW)
     shown = _document(record_id, document_id)
     trail.record("document.downloaded", record=record, subject=shown.pk, request=request)
     return download(
@@ -175,8 +175,8 @@ def document_file(request: HttpRequest, record_id: str, document_id: str) -> Htt
 @login_required
 def settings(request: HttpRequest, record_id: str) -> HttpResponse:
     """The record's preferences, for its custodians."""
-    record = require_access(request.user, record_id, Right.CUSTODIAN)
-    grant = grants_of(request.user).get(record=record)
+    record = require_access(signed_in(request), record_id, Right.CUSTODIAN)
+    grant = grants_of(signed_in(request)).get(record=record)
     form = PreferencesForm(request.POST or None, initial=PreferencesForm.initial_for(record, grant))
     if request.method == "POST" and form.is_valid():
         form.apply(record, grant)
@@ -189,7 +189,7 @@ def settings(request: HttpRequest, record_id: str) -> HttpResponse:
 def _document(record_id: str, document_id: str) -> Document:
     shown = (
         Document.objects.select_related("record__holder", "blob__holder", "attachment__message")
-        .filter(record=record_id, pk=document_id)
+        .filter(record_id=record_id, pk=document_id)
         .first()
     )
     if shown is None:
@@ -198,4 +198,4 @@ def _document(record_id: str, document_id: str) -> Document:
 
 
 def _is_custodian(request: HttpRequest, record_id: str) -> bool:
-    return grants_of(request.user).filter(record=record_id, right=Right.CUSTODIAN).exists()
+    return grants_of(signed_in(request)).filter(record_id=record_id, right=Right.CUSTODIAN).exists()

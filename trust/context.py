@@ -33,6 +33,9 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 Direction = Literal["incoming", "outgoing", "notification"]
 
+#: For so long after its nextUpdate a revocation list is stale, not useless: its server may be down.
+CRL_GRACE = timedelta(hours=24)
+
 
 class KeyPair(NamedTuple):
     """A certificate of ours and its private key."""
@@ -214,7 +217,7 @@ def for_address(address: str, *, incoming: bool = True) -> RecipientContext:
 
 def _policy(domain: Domain) -> Policy:
     required = domain.revocation == Revocation.REQUIRE
-    return Policy(legacy=domain.tolerances, revocation="require" if required else "soft")
+    return Policy(legacy=domain.tolerances, revocation="require" if required else "soft", crl_grace=CRL_GRACE)
 
 
 def _certificate_names(address: str) -> list[str]:
@@ -232,7 +235,7 @@ def _unsealed(row: Identity) -> tuple[x509.Certificate, PrivateKey]:
 def load_key(row: Identity) -> PrivateKey:
     """The private key of a row, which must have one. Raises KeyringUnavailable, Tampered."""
     sealed = row.__dict__.get("private_key")
-    text = row.private_key
+    text = str(row.private_key)
     # The row keeps the sealed value only: the open one lives as long as its user.
     if sealed is not None:
         row.private_key = sealed
