@@ -70,6 +70,8 @@ class Answer:
 
 def absolute(text: str) -> dns.name.Name:
     """A host name as an absolute name, so that no search suffix is ever tried. Raises BadName."""
+    if not text.rstrip("."):
+        raise BadName("there is no domain name")
     try:
         return dns.name.from_unicode(text.rstrip(".") + ".")
     except (dns.exception.DNSException, UnicodeError, ValueError) as error:
@@ -82,7 +84,9 @@ def owner_of(address: str) -> dns.name.Name:
     The labels are cut by us: a backslash or a quote in the local part is an octet, not an escape.
     """
     local, _, domain = address.rpartition("@")
-    labels = [each.encode() for each in local.split(".")] if local else []
+    if not local:
+        raise BadName(f"{address!r} names nobody at a domain")
+    labels = [each.encode() for each in local.split(".")]
     try:
         return dns.name.Name([*labels, *absolute(domain).labels])
     except dns.exception.DNSException as error:

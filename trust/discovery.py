@@ -1,0 +1,288 @@
+"""Finding somebody's certificates by address: DNS CERT records (RFC 4398), then LDAP named by SRV (RFC 2782).
+
+Four places are asked in order: DNS for the address, DNS for the domain, LDAP for the address, LDAP for the
+domain. The first place that holds a usable certificate ends the search, and so does one that holds unusable
+ones only: whoever published an expired or revoked certificate said something, and the next place must not
+overrule it. Only certificates that speak for somebody else count as none.
+
+What a place holds is kept for a while, what is thought of it never: it is judged anew each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from django.conf import settings
+
+from trust import context, directory, dns_certificates, memory, nameservice, resolvers
+from trust.dns_certificates import LONGEST_KEPT_S, NONE_KEPT_S, number_of
+from trust.pki.certs import Certificate, require_covers, require_direct_leaf
+from trust.pki.errors import (
+    AddressNotCovered,
+    Expired,
+    NotYetValid,
+    PkiError,
+)
+from trust.pki.path import Chain
+from trust.pki.policy import TrustContext
+
+log = logging.getLogger(__name__)
+
+MAX_SERVERS = 6
+
+Place = Literal["dns_address", "dns_domain", "ldap_address", "ldap_domain"]
+_WORDS: dict[Place, str] = {
+    "dns_address": "DNS, certificate records of the address",
+    "dns_domain": "DNS, certificate records of the domain",
+    "ldap_address": "LDAP, entry of the address",
+    "ldap_domain": "LDAP, entry of the domain",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A certificate that we may encrypt to: it is in time, speaks for the address, and is trusted."""
+
+    certificate: Certificate
+    chain: Chain
+    place: Place
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was tried. `code` is stable, `detail` for people; `place` None: before any place."""
+
+    place: Place | None
+    code: str
+    detail: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What came of a search. `code` is empty when something was found.
+
+    Else `no_certificate`; the code of the first unusable certificate (`expired`, `revoked`,
+    `untrusted_chain` …); `bad_address`; or `dns_failure`. `temporary`: a server failed, ask again later.
+    """
+
+    address: str
+    found: tuple[Found, ...]
+    steps: tuple[Step, ...]
+    code: str = ""
+    temporary: bool = False
+
+    @property
+    def detail(self) -> str:
+        """Why nothing was found, in plain words."""
+        telling = [step for step in self.steps if step.code == self.code]
+        return telling[0].detail if telling else ""
+
+
+def find(address: str, *, at: datetime, sender: str | None = None) -> Discovery:
+    """The certificates by which mail to `address` can be encrypted, by what is published now.
+
+    `at`: the time to judge by. `sender`: the address (or domain) of ours whose outgoing anchors decide; None
+    for the first of our domains. Never raises for what others publish, and never call it in a transaction:
+    it may take half a minute.
+    """
+    return _Search(_plain(address), at, sender or next(iter(settings.DIRECT_DOMAINS), "")).run(address)
+
+
+def forget(address: str) -> None:
+    """Drop what is kept of an address and its domain, so that the next search asks anew, in every process."""
+    plain = _plain(address)
+    domain = plain.rpartition("@")[2]
+    for kind in ("dns", "ldap"):
+        memory.forget(kind, plain, domain)
+
+
+def _plain(address: str) -> str:
+    """The address to look up: in lower case, without a `+tag`, which is a matter of the mailbox alone."""
+    local, _, domain = context.lower(address.strip()).rpartition("@")
+    return f"{local.partition('+')[0]}@{domain.rstrip('.')}"
+
+
+@dataclass
+class _Search:
+    """One search: the decision of where to look next, and why to stop."""
+
+    address: str
+    at: datetime
+    sender: str
+    steps: list[Step] = field(default_factory=list)
+    budget: resolvers.Budget = field(default_factory=resolvers.Budget)
+
+    @property
+    def domain(self) -> str:
+        return self.address.rpartition("@")[2]
+
+    def run(self, asked: str) -> Discovery:
+        try:
+            nameservice.owner_of(self.address)
+        except nameservice.BadName as error:
+            self._tell(None, "bad_address", str(error))
+            return Discovery(asked, (), tuple(self.steps), "bad_address")
+        with ExitStack() as stack:
+            servers = _Servers(self.domain, stack, self._tell)
+            places: list[tuple[Place, Callable[[], list[bytes]]]] = [
+                ("dns_address", lambda: self._from_dns("dns_address", self.address)),
+                ("dns_domain", lambda: self._from_dns("dns_domain", self.domain)),
+                ("ldap_address", lambda: servers.certificates("ldap_address", self.address)),
+                ("ldap_domain", lambda: servers.certificates("ldap_domain", self.domain)),
+            ]
+            return self._walk(asked, places)
+
+    def _walk(self, asked: str, places: Iterable[tuple[Place, Callable[[], list[bytes]]]]) -> Discovery:
+        for place, ask in places:
+            try:
+                published = ask()
+            except nameservice.NameServiceFailed as error:
+                self._tell(place, error.code, error.detail)
+                return Discovery(asked, (), tuple(self.steps), error.code, temporary=True)
+            found, refusal = self._judge(place, published)
+            if found:
+                return Discovery(asked, tuple(found), tuple(self.steps))
+            if refusal is not None:
+                return Discovery(asked, (), tuple(self.steps), refusal.code, refusal.temporary)
+        self._tell(None, "no_certificate", f"nothing is published by which {self.address} can be reached")
+        return Discovery(asked, (), tuple(self.steps), "no_certificate")
+
+    # --- judging what a place holds
+
+    def _judge(self, place: Place, published: list[bytes]) -> tuple[list[Found], PkiError | None]:
+        """The usable certificates, and what is wrong with the first other one that speaks for the address."""
+        found: list[Found] = []
+        first: PkiError | None = None
+        for der in published:
+            try:
+                certificate = Certificate(der)
+                chain = self._verified(certificate)
+            except AddressNotCovered as error:
+                self._tell(place, error.code, f"{error.detail}; passed over", error.sha256)
+            except PkiError as error:
+                first = first or error
+                self._tell(place, error.code, error.detail, hashlib.sha256(der).hexdigest())
+            else:
+                found.append(Found(certificate, chain, place))
+                self._tell(place, "usable", f"{certificate.subject}: usable", certificate.sha256)
+        return found, first
+
+    def _verified(self, certificate: Certificate) -> Chain:
+        """Name first: whoever a certificate speaks for, its other faults are none of ours if not for us."""
+        policy = self._trust().policy
+        require_covers(certificate, self.address, policy)
+        if self.at > certificate.not_after:
+            raise Expired(when=certificate.not_after, sha256=certificate.sha256)
+        if self.at < certificate.not_before:
+            raise NotYetValid(when=certificate.not_before, sha256=certificate.sha256)
+        require_direct_leaf(certificate, policy, use="encryption")
+        return resolvers.verify(certificate, (), self._trust, self.at, self.budget)
+
+    def _trust(self) -> TrustContext:
+        return context.for_address(self.sender, incoming=False).trust
+
+    def _tell(self, place: Place | None, code: str, detail: str, sha256: str | None = None) -> None:
+        self.steps.append(Step(place, code, detail, sha256))
+
+    def _from_dns(self, place: Place, name: str) -> list[bytes]:
+        return dns_certificates.published(
+            name, lambda code, detail: self._tell(place, code, f"{_WORDS[place]}: {detail}")
+        )
+
+
+# --- LDAP -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Servers:
+    """The directories of a domain, in the order of their SRV records; a dead one is not asked twice."""
+
+    domain: str
+    stack: ExitStack
+    tell: Callable[..., None]
+    _order: list[tuple[str, int]] | None = None
+    _ttl_s: int = LONGEST_KEPT_S
+    _open: dict[tuple[str, int], directory.Directory | None] = field(default_factory=dict)
+
+    def certificates(self, place: Place, name: str) -> list[bytes]:
+        """What the first server that has an entry with certificates holds for `mail=name`."""
+        kept = memory.recall("ldap", name)
+        if kept is not None:
+            self.tell(place, "kept", f"{_WORDS[place]}: {number_of(kept)}, as asked before")
+            return kept
+        answered = False
+        for server in self._named(place):
+            found = self._ask(place, server, name)
+            if found:
+                memory.keep("ldap", name, found, min(self._ttl_s, LONGEST_KEPT_S))
+                return found
+            answered = answered or found is not None
+        if answered:
+            memory.keep("ldap", name, [], NONE_KEPT_S)
+        return []
+
+    def _named(self, place: Place) -> list[tuple[str, int]]:
+        if self._order is None:
+            answer = nameservice.look_up(nameservice.absolute(f"_ldap._tcp.{self.domain}"), "SRV")
+            self._ttl_s = answer.ttl_s
+            self._order = list(in_order(answer.records))[:MAX_SERVERS]
+            if not self._order:
+                self.tell(place, "no_srv", f"DNS names no LDAP server of {self.domain}")
+        return self._order
+
+    def _ask(self, place: Place, server: tuple[str, int], name: str) -> list[bytes] | None:
+        """Certificates; none (the server has no such entry); or None (it could not be asked)."""
+        host, _ = server
+        opened = self._opened(place, server)
+        if opened is None:
+            return None
+        try:
+            found = opened.certificates(name)
+        except directory.DirectoryFailed as error:
+            self._open[server] = None
+            self.tell(place, error.code, f"{_WORDS[place]}: {error.detail}")
+            return None
+        self.tell(place, "records" if found else "no_entry", f"{_WORDS[place]} at {host}: {number_of(found)}")
+        return found
+
+    def _opened(self, place: Place, server: tuple[str, int]) -> directory.Directory | None:
+        if server not in self._open:
+            try:
+                self._open[server] = self.stack.enter_context(directory.Directory(*server))
+            except directory.DirectoryFailed as error:
+                self._open[server] = None
+                self.tell(place, error.code, f"{_WORDS[place]}: {error.detail}; the next server is asked")
+        return self._open[server]
+
+
+def in_order(records: Iterable[Any], *, chance: random.Random | None = None) -> Iterator[tuple[str, int]]:
+    """Host and port of SRV records: lowest priority first, within one by weighted lot (RFC 2782)."""
+    lots = chance or random.SystemRandom()
+    left = sorted(records, key=lambda each: (each.priority, each.weight))
+    while left:
+        equals = [each for each in left if each.priority == left[0].priority]
+        drawn = _drawn(equals, lots)
+        left.remove(drawn)
+        host = drawn.target.to_text(omit_final_dot=True)
+        # A lone dot says: there is no such service here.
+        if host not in ("", ".", "@"):
+            yield host, drawn.port
+
+
+def _drawn(equals: Sequence[Any], lots: random.Random) -> Any:
+    """One of the records of one priority. Those of weight 0 come first in the list and hardly ever win."""
+    mark = lots.randint(0, sum(each.weight for each in equals))
+    running = 0
+    for each in equals:
+        running += each.weight
+        if running >= mark:
+            return each
+    return equals[-1]
