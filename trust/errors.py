@@ -70,3 +70,9 @@ class UnknownIssuer(TrustRefusal):
     """None of our authorities goes by that name or fingerprint."""
 
     code = "unknown_issuer"
+
+
+class UnsafeSource(TrustRefusal):
+    """A place to fetch trust from that nothing vouches for."""
+
+    code = "unsafe_source"
