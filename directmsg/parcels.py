@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -25,7 +25,7 @@ from records.proofs import mailbox_hash
 from trust import context as trust_context
 from trust.models import Organization
 
-from . import addresses, notify
+from . import addresses, notices, notify
 from .models import DirectAddress, InboundMail, MailEvent, Parcel
 from .newuser import BadSubject, NewUserSubject, normalise_answer, parse_subject
 
@@ -77,7 +77,9 @@ def receive(mail: InboundMail, opened: incoming.OpenedMessage, organization_name
     try:
         wanted = parse_subject(opened.subject)
     except BadSubject as error:
-        raise Refused("bad_subject", f"The subject line breaks a rule: {error.rule}.") from error
+        raise Refused(
+            "bad_subject", f"The subject line breaks a rule: {error.rule}.", sentence=error.detail
+        ) from error
     domain = wanted.email.rpartition("@")[2]
     offer = Offer(
         contact_email=wanted.email,
@@ -93,11 +95,10 @@ def receive(mail: InboundMail, opened: incoming.OpenedMessage, organization_name
             return file_in_record(mail, opened, address, organization_name, subject=wanted.subject)
         offer = replace(offer, for_record_id=str(address.record_id))
     elif trust_context.is_direct_domain(domain):
-        raise Refused(
-            "bad_subject", "The contact is a Direct address of another provider; write to it directly."
-        )
+        told = "The contact is a Direct address of another provider; write to it directly."
+        raise Refused("bad_subject", told, sentence=told)
     if _already_waiting(mail, opened, offer):
-        return _finish_as_same(mail)
+        return _finish_as_same(mail, notices.Reply.about(opened, mail.recipient))
     try:
         return _hold_mail(mail, opened, offer, wanted)
     except TooManyParcels as error:
@@ -131,11 +132,12 @@ def _already_waiting(mail: InboundMail, opened: incoming.OpenedMessage, offer: O
     )
 
 
-def _finish_as_same(mail: InboundMail) -> str:
+def _finish_as_same(mail: InboundMail, reply: notices.Reply) -> str:
     from .receive import finish
 
     with transaction.atomic():
         finish(mail, InboundMail.State.PARCELLED, "same_parcel")
+        notices.held(mail, reply)
     return InboundMail.State.PARCELLED
 
 
@@ -149,8 +151,17 @@ def _hold_mail(
         take_over_raw(mail, holder)
         return content
 
+    # With a question the real subject is for whoever answers it; nothing else may keep it.
+    subject = wanted.subject if wanted.question is None else None
+    reply = notices.Reply.about(opened, mail.recipient, subject=subject)
+
     def close(parcel: Parcel) -> None:
         finish(mail, InboundMail.State.PARCELLED)
+        if parcel.for_record_id:
+            # It waits in the record of a known person: it is where it should be.
+            notices.delivered(mail, reply)
+        else:
+            notices.held(mail, reply)
 
     hold(offer, build, inbound=mail, close=close)
     return InboundMail.State.PARCELLED
@@ -212,8 +223,10 @@ def hold(
 
 
 def event(parcel: Parcel, name: str, code: str = "") -> MailEvent:
-    """One line in the ledger of a parcel (and of the mail it came from)."""
-    return MailEvent.objects.create(parcel=parcel, inbound=parcel.inbound, name=name, code=code)
+    """One line in the ledger of a parcel (and of the mail it came from); its sender is told where due."""
+    line = MailEvent.objects.create(parcel=parcel, inbound=parcel.inbound, name=name, code=code)
+    notices.about_parcel(parcel, name)
+    return line
 
 
 # --- what happens to a parcel that is not claimed ---------------------------------------------------------
@@ -227,6 +240,7 @@ def on_notification(related_id: str, state: str, code: str) -> None:
     if state == "sent":
         if Parcel.objects.filter(pk=parcel.pk, notified__isnull=True).update(notified=timezone.now()):
             event(parcel, "notified")
+            notices.announced(parcel)
     else:
         Parcel.objects.filter(pk=parcel.pk).update(bounced=timezone.now())
         event(parcel, "contact_bounced", code)
@@ -293,4 +307,15 @@ def remind() -> int:
                 event(parcel, name)
                 new_link(parcel, template="parcel_reminder")
                 reminded += 1
+    _tell_of_last_week(today)
     return reminded
+
+
+def _tell_of_last_week(now: datetime) -> None:
+    """Tell senders that 7 days are left and nobody has come."""
+    last_week = Parcel.objects.filter(
+        state=Parcel.State.WAITING, expires__lte=now + timedelta(days=7), expires__gt=now
+    ).exclude(events__name="week_left")
+    for parcel in last_week.select_related("inbound")[:500]:
+        with transaction.atomic():
+            event(parcel, "week_left")

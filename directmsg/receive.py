@@ -23,7 +23,7 @@ from trust import context as trust_context
 from trust import verdicts
 from trust.pki.errors import PkiError
 
-from . import addresses, notify, parcels
+from . import addresses, confirmations, notices, notify, parcels
 from .agent import incoming
 from .agent.errors import AgentError
 from .agent.identity import Identity
@@ -62,16 +62,28 @@ def receive_mail(pk: str) -> str | None:
 
 
 class Refused(Exception):
-    """A trusted message that nevertheless cannot be delivered."""
+    """A message that cannot be delivered; `sentence` is what a trusted sender is told, if not the usual."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", sentence: str = "") -> None:
         super().__init__(code)
         self.code = code
         self.detail = detail
+        self.sentence = sentence
 
 
-def _end(mail: InboundMail, state: str, code: str, detail: str = "") -> str | None:
-    """Close the row without a delivery, with the reason for the operator."""
+def _end(
+    mail: InboundMail,
+    state: str,
+    code: str,
+    detail: str = "",
+    *,
+    reply: notices.Reply | None = None,
+    sentence: str = "",
+) -> str | None:
+    """Close the row without a delivery, with the reason for the operator.
+
+    With `reply` the sender is trusted, and is told: that the message was opened, and that it failed.
+    """
     try:
         with transaction.atomic():
             jobs.finish(
@@ -87,13 +99,16 @@ def _end(mail: InboundMail, state: str, code: str, detail: str = "") -> str | No
             )
             MailEvent.objects.create(inbound=mail, name=state, code=code[:40])
             trail.record(f"mail.{state}", subject=mail.pk, outcome=code)
+            if reply is not None:
+                notices.processed(mail, reply)
+                notices.failed(mail, reply, code, sentence)
     except jobs.LeaseLost:
         return None
     log.info("mail not delivered", extra={"mail": mail.pk, "state": state, "code": code})
     return state
 
 
-def _process(mail: InboundMail) -> str:
+def _process(mail: InboundMail) -> str | None:
     recipient = trust_context.for_address(mail.recipient)
     if not recipient.identities:
         raise Refused("no_identity")
@@ -126,12 +141,21 @@ def _process(mail: InboundMail) -> str:
     name = trust_context.public_name_for(organization, opened.from_address)
     if opened.kind != "message":
         return _note_notification(mail, opened)
-    return _deliver(mail, opened, name)
+    # From here on the sender is known and trusted, and is told what becomes of the message.
+    try:
+        return _deliver(mail, opened, name)
+    except Refused as refused:
+        code, detail, sentence = refused.code, refused.detail, refused.sentence
+    except (AgentError, PkiError) as error:
+        code, detail, sentence = error.code, error.detail, ""
+    reply = notices.Reply.about(opened, mail.recipient)
+    return _end(mail, State.REFUSED, code, detail, reply=reply, sentence=sentence)
 
 
 def _note_notification(mail: InboundMail, opened: incoming.OpenedMessage) -> str:
     with transaction.atomic():
         _finish(mail, State.NOTIFIED, opened.kind)
+        confirmations.record(mail, opened)
     return State.NOTIFIED
 
 
@@ -162,6 +186,7 @@ def file_in_record(
         addresses.mark_used(address)
         notify.new_message(record, message)
         _finish(mail, State.FILED, message=message)
+        notices.delivered(mail, notices.Reply.about(opened, mail.recipient, subject=subject))
         fault("mail.filed")
     return State.FILED
 
@@ -200,7 +225,8 @@ def to_incoming(
 
 def take_over_raw(mail: InboundMail, holder: HolderKey, holder_secret: bytes | None = None) -> None:
     """Move the raw bytes' key from the mail to `holder` and forget the mail's own key."""
-    assert mail.raw is not None and mail.holder is not None
+    assert mail.raw is not None
+    assert mail.holder is not None
     rewrap(mail.raw, mail.holder, holder, to_key=holder_secret)
     old = mail.holder
     InboundMail.objects.filter(pk=mail.pk).update(raw=None, holder=None)

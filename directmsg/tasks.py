@@ -4,25 +4,49 @@ from celery import shared_task
 
 from healthvault.store import jobs
 
-from . import parcels, receive
-from .models import InboundMail
+from .models import InboundMail, OutboundMail
 
 
 @shared_task
 def process_inbound(pk: str) -> None:
+    from . import receive
+
     receive.receive_mail(pk)
 
 
 @shared_task
+def send_outbound(pk: str) -> None:
+    from . import send
+
+    send.send_mail(pk)
+
+
+@shared_task
 def sweep_mail() -> None:
-    """Offer every accepted copy that nobody is working on."""
+    """Offer every copy that nobody is working on, and end those whose time is over."""
+    expire_confirmations()
     for pk in jobs.offered(
         InboundMail, waiting=InboundMail.State.RECEIVED, working=InboundMail.State.PROCESSING
     ):
         process_inbound.delay(pk)
+    for pk in jobs.offered(
+        OutboundMail, waiting=OutboundMail.State.QUEUED, working=OutboundMail.State.SENDING
+    ):
+        send_outbound.delay(pk)
+
+
+@shared_task
+def expire_confirmations() -> None:
+    """Turn silence into an outcome, and erase what nobody needs to send again."""
+    from . import confirmations, send
+
+    confirmations.expire()
+    send.drop_sealed()
 
 
 @shared_task
 def expire_parcels() -> None:
+    from . import parcels
+
     parcels.expire()
     parcels.remind()

@@ -1,0 +1,284 @@
+"""Writing a message: from what a person typed to rows that wait to be sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from healthvault.audit import trail
+from healthvault.store import jobs
+from healthvault.store.blobs import open_blob, store_blob
+from healthvault.store.models import new_id
+from records.access import require_access
+from records.models import Account, Attachment, Message, Record, Right
+from trust import context as trust_context
+
+from . import addresses
+from .agent.address import Mailbox, normalise, parse_list
+from .agent.errors import AgentError, BadAddress
+from .agent.message import NewAttachment, address_field, build_message
+from .agent.notifications import TIMELY_DELIVERY
+from .models import DirectAddress, MailEvent, OutboundMail
+
+MOST_RECIPIENTS = 20
+MOST_ATTACHMENTS = 50
+#: Base64 twice over, once for the attachment and once for the envelope, lines of 76.
+_SEALED_RATIO = (4 / 3 * 78 / 76) ** 2
+_SEALED_EXTRA = 64 * 1024
+
+
+class CannotSend(ValueError):
+    """The message cannot be sent as it is; the text tells the person what to change."""
+
+    code: ClassVar[str] = "cannot_send"
+
+
+class NoSenderAddress(CannotSend):
+    """The record has no active Direct address."""
+
+    code = "no_sender_address"
+
+
+class BadRecipient(CannotSend):
+    """Somebody in "To" cannot be written to."""
+
+    code = "bad_recipient"
+
+
+class TooMuch(CannotSend):
+    """Too many recipients or attachments, or too many octets."""
+
+    code = "too_much"
+
+
+class NothingToRetry(CannotSend):
+    """The copy was delivered, is still on its way, or was tried again already."""
+
+    code = "nothing_to_retry"
+
+
+def queue_message(
+    account: Account,
+    record: Record,
+    to: str | Iterable[str],
+    subject: str,
+    text: str,
+    attachments: Sequence[NewAttachment] = (),
+    *,
+    message_pk: UUID | None = None,
+) -> Message:
+    """Write a message from `record` and queue one copy per recipient, in one transaction.
+
+    `to` is a list of addresses, or a text of them with commas between. `message_pk` is the id that the
+    message will have: the same one again returns the message that is there, so that a form sent twice sends
+    once. Raises Http404 when `account` may not write for `record`, BadRecipient, NoSenderAddress, TooMuch,
+    UnsafeField for a subject or file name with a control character.
+    """
+    record = require_access(account, record.pk, Right.MODIFY)
+    pk = message_pk or new_id()
+    before = Message.objects.filter(pk=pk, record=record, direction=Message.Direction.OUT).first()
+    if before is not None:
+        return before
+    sender = _sender(record)
+    recipients = read_recipients(to)
+    _require_size(text, attachments)
+    now = timezone.now()
+    message_id = f"<{pk.hex}@{sender.address.rpartition('@')[2]}>"
+    # Written once before anything is stored: what cannot be written must not be queued.
+    draft = build_message(
+        sender=Mailbox("", sender.address),
+        to=[Mailbox("", address) for address in recipients],
+        subject=subject,
+        date=now,
+        message_id=message_id,
+        text=text,
+        attachments=attachments,
+    )
+    with transaction.atomic():
+        message = Message.objects.create(
+            id=pk,
+            record=record,
+            direction=Message.Direction.OUT,
+            from_address=sender.address,
+            to_addresses=recipients,
+            message_id=message_id,
+            subject=subject,
+            text=text,
+            sent=now,
+            received=now,
+            opened=now,
+            size=len(draft),
+        )
+        for position, part in enumerate(attachments):
+            _attach(message, position, part)
+        for address in recipients:
+            _queue_copy(message, address)
+        addresses.mark_used(sender)
+        trail.record("message.queued", actor=account, record=record, subject=message.pk)
+    return message
+
+
+def try_again(account: Account, mail: OutboundMail) -> Message:
+    """Send a copy that was lost to its recipient once more, as a new message with its own Message-ID.
+
+    The lost one keeps its outcome. Raises Http404 when `account` may not write for the record,
+    NothingToRetry, NoSenderAddress.
+    """
+    old = mail.message
+    if old is None:
+        raise NothingToRetry("This message is no longer there.")
+    record = require_access(account, old.record_id, Right.MODIFY)
+    sender = _sender(record)
+    now = timezone.now()
+    pk = new_id()
+    with transaction.atomic():
+        message = Message.objects.create(
+            id=pk,
+            record=record,
+            direction=Message.Direction.OUT,
+            from_address=sender.address,
+            to_addresses=[mail.recipient],
+            message_id=f"<{pk.hex}@{sender.address.rpartition('@')[2]}>",
+            subject=old.subject,
+            text=old.text,
+            sent=now,
+            received=now,
+            opened=now,
+            size=old.size,
+        )
+        for part in old.attachments.select_related("message__record__holder"):
+            _copy_attachment(part, message)
+        copy = _queue_copy(message, mail.recipient)
+        lost = OutboundMail.objects.filter(pk=mail.pk, again__isnull=True, state__in=list(OutboundMail.LOST))
+        if not lost.update(again=copy):
+            raise NothingToRetry("This was delivered, is still on its way, or was sent again already.")
+        MailEvent.objects.create(outbound=mail, name="tried_again")
+        trail.record("message.tried_again", actor=account, record=record, subject=mail.pk)
+    return message
+
+
+def read_recipients(to: str | Iterable[str]) -> list[str]:
+    """The addresses in `to`, normalised, each once. Raises BadRecipient, TooMuch."""
+    text = to if isinstance(to, str) else ", ".join(to)
+    try:
+        found = [mailbox.key for mailbox in parse_list(text.replace(";", ",").replace("\n", ","))]
+    except BadAddress as error:
+        raise BadRecipient(
+            "One of the recipients is no address. Write addresses like name@direct.clinic.example, with"
+            " commas between them."
+        ) from error
+    recipients = list(dict.fromkeys(found))
+    if not recipients:
+        raise BadRecipient("Type the Direct address you want to write to.")
+    if len(recipients) > MOST_RECIPIENTS:
+        raise TooMuch(f"A message can have {MOST_RECIPIENTS} recipients at most.")
+    for address in recipients:
+        _require_writable(address)
+    return recipients
+
+
+def _require_writable(address: str) -> None:
+    try:
+        address_field("To", [Mailbox("", address)])
+    except AgentError as error:
+        raise BadRecipient(f"{address} holds letters that Direct mail cannot carry.") from error
+    if trust_context.is_hosted(address) and addresses.is_newuser(address):
+        raise BadRecipient("newuser is for organisations that reach a patient for the first time.")
+
+
+def content_of(message: Message, copies: Sequence[OutboundMail]) -> bytes:
+    """The message as it is to be sealed, to everybody in `copies`; the same bytes at every call.
+
+    It asks for a notification of its delivery, so that its sender gets a definite answer.
+    """
+    everybody = [Mailbox("", mail.recipient) for mail in copies]
+    parts = message.attachments.select_related("blob__holder", "message__record__holder")
+    assert message.sent is not None
+    return build_message(
+        sender=Mailbox("", message.from_address),
+        to=everybody,
+        subject=message.subject,
+        date=message.sent,
+        message_id=message.message_id,
+        text=message.text,
+        attachments=[NewAttachment(part.filename, part.content_type, open_blob(part.blob)) for part in parts],
+        extra_fields=[
+            ("Disposition-Notification-To", message.from_address),
+            ("Disposition-Notification-Options", TIMELY_DELIVERY),
+        ],
+    )
+
+
+def _sender(record: Record) -> DirectAddress:
+    address = addresses.primary_address(record)
+    if address is None or address.state != DirectAddress.State.ACTIVE:
+        raise NoSenderAddress("This record has no active Direct address to write from.")
+    return address
+
+
+def _require_size(text: str, attachments: Sequence[NewAttachment]) -> None:
+    if len(attachments) > MOST_ATTACHMENTS:
+        raise TooMuch(f"A message can have {MOST_ATTACHMENTS} attachments at most.")
+    octets = len(text.encode("utf-8", "replace")) + sum(len(part.data) for part in attachments)
+    if octets > most_octets():
+        raise TooMuch(f"Text and attachments together may be {most_octets() // 1_000_000} MB at most.")
+
+
+def most_octets() -> int:
+    """How much text and attachments may weigh together, so that the sealed message passes a mail server."""
+    return int((settings.MAX_MESSAGE_SIZE - _SEALED_EXTRA) / _SEALED_RATIO)
+
+
+def _attach(message: Message, position: int, part: NewAttachment) -> None:
+    Attachment.objects.create(
+        message=message,
+        position=position,
+        blob=store_blob(message.record.holder, part.data),
+        filename=part.filename,
+        content_type=part.content_type[:127],
+        size=len(part.data),
+        sha256=hashlib.sha256(part.data).hexdigest(),
+        outcome=Attachment.Outcome.NOT_ADDED,
+    )
+
+
+def _copy_attachment(part: Attachment, message: Message) -> None:
+    """The same bytes with another message: both stand under the record's key."""
+    Attachment.objects.create(
+        message=message,
+        position=part.position,
+        blob_id=part.blob_id,
+        filename=part.filename,
+        content_type=part.content_type,
+        size=part.size,
+        sha256=part.sha256,
+        outcome=Attachment.Outcome.NOT_ADDED,
+    )
+
+
+def _queue_copy(message: Message, recipient: str) -> OutboundMail:
+    from .tasks import send_outbound
+
+    now = message.sent
+    assert now is not None
+    mail = OutboundMail.objects.create(
+        kind=OutboundMail.Kind.MESSAGE,
+        message=message,
+        sender=normalise(message.from_address),
+        recipient=recipient,
+        domain=recipient.rpartition("@")[2],
+        identifier=message.message_id.strip("<>"),
+        holder=message.record.holder,
+        queued=now,
+        expires=now + timedelta(seconds=settings.DIRECT_CONFIRMATION_TIMEOUT),
+    )
+    MailEvent.objects.create(outbound=mail, name="queued")
+    jobs.ring(send_outbound, str(mail.pk))
+    return mail
