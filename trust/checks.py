@@ -16,8 +16,8 @@ from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import connections
 from django.utils import timezone
 
-from trust import authorities
-from trust.models import Anchor, Crl, Domain, Identity
+from trust import authorities, bundles
+from trust.models import Anchor, Bundle, Crl, Domain, Identity, PeerCertificate
 
 #: Days before the end of a certificate of ours at which it is told about.
 WARN_BEFORE = timedelta(days=30)
@@ -61,6 +61,8 @@ def trust_material(
         *(message for name in settings.DIRECT_DOMAINS for message in domain_problems(name)),
         *expiring_identities(),
         *stale_lists(),
+        *failing_bundles(),
+        *missing_lists(),
     ]
 
 
@@ -122,4 +124,30 @@ def stale_lists() -> list[CheckMessage]:
             id="trust.W003",
         )
         for crl in Crl.objects.filter(identity__isnull=False, next_update__lt=late).select_related("identity")
+    ]
+
+
+def failing_bundles() -> list[CheckMessage]:
+    """W007: a trust bundle that could not be refreshed; the anchors it had still count."""
+    return [
+        Warning(
+            f"The trust bundle {bundle.name} was not refreshed: {bundle.last_error}.",
+            hint=bundles.WORDS.get(bundle.last_error, ""),
+            id="trust.W007",
+        )
+        for bundle in Bundle.objects.filter(is_active=True).exclude(last_error="")
+    ]
+
+
+def missing_lists() -> list[CheckMessage]:
+    """W008: partners' revocation lists that cannot be had; one line for each place."""
+    current = PeerCertificate.objects.filter(not_after__gte=timezone.now()).exclude(crl_error="")
+    places = current.order_by().values_list("crl_urls", "crl_error").distinct()[:20]
+    return [
+        Warning(
+            f"No fresh revocation list is to be had from {urls.splitlines()[0]} ({code}).",
+            hint="Tell the partner. Where it must be known, mail is refused a day after its end.",
+            id="trust.W008",
+        )
+        for urls, code in places
     ]

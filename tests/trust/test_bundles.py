@@ -291,6 +291,20 @@ def test_one_unreadable_certificate_spoils_no_bundle(cas, serve):
     assert (len(outcome.added), outcome.passed_over, outcome.error) == (2, 1, "")
 
 
+def test_a_refresh_that_dies_half_way_changes_nothing(cas, taken, serve, monkeypatch):
+    serve(cas[:5])
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            bundles.trail, "record", lambda *args, **more: (_ for _ in ()).throw(OSError("disk full"))
+        )
+        with pytest.raises(OSError, match="disk full"):
+            refreshed(taken)
+    taken.refresh_from_db()
+    assert stands(taken) == prints(cas[:3])
+    assert BundleChange.objects.count() == 1
+    assert len(refreshed(taken).added) == 2
+
+
 # --- a set that shrinks ---------------------------------------------------------------------------------
 
 
