@@ -61,7 +61,7 @@ class ClaimForm(forms.Form):
         label="Name of the person",
         max_length=200,
         required=False,
-        help_text="Only for a new record: whose health information is this?",
+        help_text="Whose health information is this?",
     )
     relationship = forms.ChoiceField(
         label="This person is", choices=Relationship.choices, required=False, initial=Relationship.CHILD
@@ -76,6 +76,16 @@ class ClaimForm(forms.Form):
             choices.append((self.NEW, "Another person (open a new record)"))
         self.fields["record"].choices = choices  # type: ignore[attr-defined]
         self.fields["record"].initial = choices[0][0] if choices else self.NEW
+
+    @property
+    def may_open(self) -> bool:
+        """Whether a new record is among the choices."""
+        return any(value == self.NEW for value, _ in self.fields["record"].choices)  # type: ignore[attr-defined]
+
+    @property
+    def of_new_record(self) -> list[forms.BoundField]:
+        """The fields that describe a new record."""
+        return [self["name"], self["relationship"]]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -12,6 +12,7 @@ urlpatterns = [
     path("messages/waiting/<uuid:parcel_id>/", pickup_views.choose, name="choose"),
     path("messages/<uuid:message_id>/", views.message, name="message"),
     path("messages/<uuid:message_id>/opened/", views.mark_opened, name="mark_opened"),
+    path("messages/<uuid:message_id>/html/", views.html_body, name="html_body"),
     path("messages/<uuid:message_id>/raw/", views.raw, name="raw"),
     path("messages/<uuid:message_id>/attachments/<int:position>/", views.attachment, name="attachment"),
     path(

@@ -16,7 +16,7 @@ from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download
 from records import filing
 from records.access import require_access, signed_in, visible_to
-from records.models import Attachment, Document, Entry, Import, Message, Right
+from records.models import Attachment, Document, Message, Right
 
 from . import addresses, html_mail, pickup
 from .unpacked import contents_of

@@ -97,6 +97,7 @@ RULES = {
     "messages/": reading(SIGNED_IN),
     "messages/<uuid:message_id>/": reading(VIEWERS),
     "messages/<uuid:message_id>/opened/": acting(VIEWERS),
+    "messages/<uuid:message_id>/html/": reading(VIEWERS),
     "messages/<uuid:message_id>/raw/": reading(OWNER),
     "messages/<uuid:message_id>/attachments/<int:position>/": reading(VIEWERS),
     "messages/<uuid:message_id>/attachments/<int:position>/decide/": acting(MODIFIERS, add="1"),
@@ -216,6 +217,8 @@ def _message(owner: Any, record: Record) -> Message:
     parcel = Parcel.objects.select_related("holder", "content").get(pk=made.pk)
     message = pickup.claim(parcel, owner, record, parcel.holder.unwrap())
     Message.objects.filter(pk=message.pk).update(raw=store_blob(record.holder, b"Subject: raw"))
+    message.html = f"<p>{SECRETS[1]}</p>"
+    message.save(update_fields=["html"])
     return message
 
 

@@ -1,0 +1,111 @@
+"""What became of a message's attachments: the documents in each, and the items they brought."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import Count
+from django.utils import timezone
+
+from records import overview
+from records.models import Attachment, Document, Entry, Import, Message
+
+#: So long a page asks by itself whether a document has been read; later the person asks.
+ASKING = timedelta(minutes=2)
+UNREAD = (Document.State.WAITING, Document.State.READING)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDocument:
+    """A document in an attachment, its import if there was one, and its items counted by kind."""
+
+    document: Document
+    filing: Import | None
+    kinds: tuple[tuple[str, int], ...]
+
+    @property
+    def unread(self) -> bool:
+        return self.document.state in UNREAD
+
+    @property
+    def items(self) -> int:
+        return sum(number for _, number in self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """One attachment; `file` is the id of the File item made of it, or empty."""
+
+    part: Attachment
+    documents: tuple[FoundDocument, ...]
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything that came with one message."""
+
+    parts: tuple[Unpacked, ...]
+
+    @property
+    def unread(self) -> int:
+        """How many documents are still to be read."""
+        return sum(found.unread for part in self.parts for found in part.documents)
+
+    @property
+    def worth_asking(self) -> bool:
+        """Whether a page should ask again by itself: something is unread, and has not been for long."""
+        newest = [f.document.created for part in self.parts for f in part.documents if f.unread]
+        return bool(newest) and max(newest) > timezone.now() - ASKING
+
+
+def contents_of(message: Message) -> Contents:
+    """The attachments of `message` in their order, in five statements whatever their number."""
+    attachments = list(message.attachments.select_related("message__record__holder", "blob"))
+    documents: dict[UUID | None, list[Document]] = defaultdict(list)
+    rows = Document.objects.filter(attachment__in=attachments).select_related("record__holder")
+    for document in rows.order_by("pk"):
+        documents[document.attachment_id].append(document)
+    every = [document for found in documents.values() for document in found]
+    filings = {filing.document_id: filing for filing in Import.objects.filter(document__in=every)}
+    kinds = _kinds(filings.values())
+    files = dict(
+        Entry.objects.filter(
+            attachment__in=attachments, kind="file", state=Entry.State.ACTIVE, filing__isnull=True
+        ).values_list("attachment", "pk")
+    )
+    return Contents(
+        tuple(
+            Unpacked(
+                part,
+                tuple(_found(document, filings, kinds) for document in documents[part.pk]),
+                str(files.get(part.pk, "")),
+            )
+            for part in attachments
+        )
+    )
+
+
+def _found(
+    document: Document, filings: dict[UUID, Import], kinds: dict[UUID, Counter[str]]
+) -> FoundDocument:
+    filing = filings.get(document.pk)
+    counted = kinds[filing.pk] if filing else Counter()
+    order = list(overview.KIND_NAMES)
+    ordered = sorted(counted.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order))
+    named = tuple((overview.KIND_NAMES.get(kind, kind), number) for kind, number in ordered)
+    return FoundDocument(document, filing, named)
+
+
+def _kinds(filings: Iterable[Import]) -> dict[UUID, Counter[str]]:
+    """How many items of each kind each import holds."""
+    counted: dict[UUID, Counter[str]] = defaultdict(Counter)
+    shown = (Entry.State.ACTIVE, Entry.State.PROPOSED)
+    rows = Entry.objects.filter(filing__in=list(filings), state__in=shown).values("filing", "kind")
+    for row in rows.annotate(number=Count("pk")).order_by():
+        counted[row["filing"]][row["kind"]] = row["number"]
+    return counted
