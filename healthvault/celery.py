@@ -38,6 +38,7 @@ app.conf.update(
             "schedule": settings.SWEEP_SECONDS,
         },
         "expire-parcels": {"task": "directmsg.tasks.expire_parcels", "schedule": 600},
+        "sweep-trust-requests": {"task": "trust.tasks.sweep_requests", "schedule": settings.SWEEP_SECONDS},
         "renew-own-crl": {"task": "trust.tasks.renew_own_crl", "schedule": 3600},
         "sweep-blobs": {"task": "healthvault.store.tasks.sweep_blobs", "schedule": 86_400},
         "log-audit-heads": {"task": "healthvault.audit.tasks.log_heads", "schedule": 600},

@@ -19,18 +19,25 @@ from django.utils import timezone
 
 from healthvault.store.fields import SealedField
 from healthvault.store.models import new_id
+from trust.asking import IdentityRequest, TrustDraft, TrustRequest
 from trust.pki.certs import Certificate, is_host_name
+from trust.pki.names import name_key
 from trust.versions import ANCHORS, CRLS, SetVersion, Versioned
 
 __all__ = [
     "Anchor",
     "Bundle",
+    "BundleChange",
     "BundleUse",
     "Crl",
     "Domain",
     "Identity",
+    "IdentityRequest",
     "Organization",
+    "PeerCertificate",
     "SetVersion",
+    "TrustDraft",
+    "TrustRequest",
 ]
 
 
@@ -157,6 +164,30 @@ class Bundle(Versioned):
 
     def __str__(self) -> str:
         return self.name
+
+
+class BundleChange(models.Model):
+    """One time that a bundle's anchors changed, or were held back from changing.
+
+    `added` and `removed` are lists of `{sha256, subject}`, by subject. `code` is empty for a change that was
+    made; `SHRUNKEN` for one that waits for an administrator; `ACCEPTED` for such a one after a yes.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    bundle = models.ForeignKey(Bundle, on_delete=models.CASCADE, related_name="changes")
+    at = models.DateTimeField(default=timezone.now)
+    code = models.CharField(max_length=40, blank=True)
+    added = models.JSONField(default=list)
+    removed = models.JSONField(default=list)
+    kept = models.PositiveIntegerField(default=0)
+    passed_over = models.PositiveIntegerField("certificates that could not be read", default=0)
+    signed_by = models.CharField("SHA-256 of the signer", max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.bundle}: {len(self.added)} added, {len(self.removed)} removed"
 
 
 class BundleUse(Versioned):
@@ -375,6 +406,35 @@ class Crl(Versioned):
 
     def __str__(self) -> str:
         return f"{self.url or self.identity} until {self.next_update}"
+
+
+class PeerCertificate(CertificateRow):
+    """A certificate of somebody else that stood on a chain we judged good: a signer, a recipient, an issuer.
+
+    It tells which revocation lists we must hold (`crl_urls`, one a line, in the certificate's own order) and
+    which keys may have signed them. What came with a message but stood on no such chain is not kept.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    name_hash = models.CharField(max_length=64, db_index=True, editable=False)
+    crl_urls = models.TextField(blank=True, editable=False)
+    first_met = models.DateTimeField(default=timezone.now, editable=False)
+    last_met = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    #: The last try to get its revocation list, and how that ended.
+    crl_checked = models.DateTimeField(null=True, editable=False)
+    crl_error = models.CharField(max_length=40, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["subject", "id"]
+
+    def __str__(self) -> str:
+        return self.subject or self.sha256[:16]
+
+
+def name_hash(raw_name: bytes) -> str:
+    """A look-up key that two encodings of one name share."""
+    return hashlib.sha256(repr(name_key(raw_name)).encode()).hexdigest()
 
 
 def issuer_hash(raw_name: bytes) -> str:
