@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import pickup_views, views
+from . import console_views, pickup_views, views
 
 app_name = "directmsg"
 
@@ -28,4 +28,20 @@ urlpatterns = [
     path("pickup/claim/", pickup_views.claim, name="pickup_claim"),
     path("pickup/not-for-me/", pickup_views.not_for_me, name="pickup_not_for_me"),
     path("pickup/<str:token>/", pickup_views.link, name="pickup_link"),
+    # The console of administrators: the overview needs both apps, the rest of it is in `trust.urls`.
+    path("trust/", console_views.overview, name="console"),
+    path("trust/mail/", console_views.mail_list, name="console_mail"),
+    path("trust/mail/<uuid:mail_id>/", console_views.mail, name="console_mail_one"),
+    path("trust/mail/<uuid:mail_id>/again/", console_views.mail_again, name="console_mail_again"),
+    path("trust/mail/<uuid:mail_id>/raw/", console_views.mail_raw, name="console_mail_raw"),
+    path("trust/mail/parcels/", console_views.parcel_list, name="console_parcels"),
+    path("trust/mail/parcels/<uuid:parcel_id>/", console_views.parcel, name="console_parcel"),
+    path(
+        "trust/mail/parcels/<uuid:parcel_id>/again/", console_views.parcel_again, name="console_parcel_again"
+    ),
+    path(
+        "trust/mail/parcels/<uuid:parcel_id>/withdraw/",
+        console_views.parcel_withdraw,
+        name="console_parcel_withdraw",
+    ),
 ]

@@ -1,0 +1,181 @@
+"""Trust bundles in the console: which communities we follow, and what each refresh changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from healthvault.audit import trail
+from trust import bundles
+from trust import context as trust_context
+from trust.console import page_of, staff_only, tell_form
+from trust.console_views import form_page
+from trust.errors import TrustRefusal
+from trust.forms import BundleForm, UseForm
+from trust.models import Anchor, Bundle, BundleUse
+from trust.pki.certs import Certificate
+
+#: Communities that many follow; their addresses come from those who run them.
+PRESETS = {
+    "Staging": Bundle.Label.STAGING,
+    "Providers-Test": Bundle.Label.STAGING,
+    "Providers": Bundle.Label.PRODUCTION,
+    "Patients": Bundle.Label.PRODUCTION,
+}
+
+
+@require_safe
+@staff_only
+def bundle_list(request: HttpRequest) -> HttpResponse:
+    """The bundles that are known here, and those that could be."""
+    rows = list(Bundle.objects.prefetch_related("uses__domain"))
+    have = {row.name for row in rows}
+    usable = trust_context.usable_labels()
+    context = {
+        "bundles": [(row, _standing(row), row.label in usable) for row in rows],
+        "presets": [(name, label.label) for name, label in PRESETS.items() if name not in have],
+        "words": bundles.WORDS,
+    }
+    return render(request, "trust/bundles.html", context)
+
+
+def _standing(row: Bundle) -> int:
+    return row.anchors.exclude(state=Anchor.State.WITHDRAWN).count()
+
+
+@form_page
+@staff_only
+def bundle_add(request: HttpRequest) -> HttpResponse:
+    """A bundle to follow; a preset fills in name and kind."""
+    name = request.GET.get("preset", "")
+    initial = {"name": name, "label": PRESETS[name]} if name in PRESETS else {}
+    return _bundle_form(request, Bundle(), initial)
+
+
+@form_page
+@staff_only
+def bundle_change(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """Another address, signer or interval, or on and off."""
+    return _bundle_form(request, get_object_or_404(Bundle, pk=bundle_id), {})
+
+
+def _bundle_form(request: HttpRequest, row: Bundle, initial: dict[str, Any]) -> HttpResponse:
+    is_new = row._state.adding
+    before = (row.url, bytes(row.signer_der) if row.signer_der else None)
+    form = BundleForm(request.POST or None, request.FILES or None, instance=row, initial=initial)
+    if request.method == "POST" and form.is_valid() and _save(request, form, before, is_new):
+        messages.success(request, f"{row.name} is saved.")
+        return redirect("trust:bundle", bundle_id=row.pk)
+    context = {"form": form, "bundle": None if is_new else Bundle.objects.get(pk=row.pk)}
+    return render(request, "trust/bundle_form.html", context)
+
+
+def _save(request: HttpRequest, form: BundleForm, before: tuple[str, bytes | None], is_new: bool) -> bool:
+    row: Bundle = form.instance
+    row.interval_s = form.cleaned_data["hours"] * 3600
+    if form.cleaned_data["signer"]:
+        row.signer_der = form.cleaned_data["signer"]
+    signer = bytes(row.signer_der) if row.signer_der else None
+    try:
+        if row.url:
+            bundles.require_safe_source(row.url, Certificate(signer) if signer else None)
+    except TrustRefusal as refusal:
+        form.add_error("url", refusal.detail)
+        return False
+    if (row.url, signer) != before:
+        # What was taken from elsewhere, or on another's word, proves nothing about this.
+        row.checksum = ""
+    with transaction.atomic():
+        row.save()
+        if is_new:
+            BundleUse.objects.create(bundle=row)
+        names = ",".join(form.changed_data)[:100] or None
+        trail.record("trust.bundle_set", subject=row.pk, request=request, fields=names, label=row.label)
+    return True
+
+
+@require_safe
+@staff_only
+def bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """One bundle: how its refreshes went, its anchors, who uses it."""
+    row = get_object_or_404(Bundle, pk=bundle_id)
+    anchors = row.anchors.exclude(state=Anchor.State.WITHDRAWN).defer("der").order_by("subject", "id")
+    context = {
+        "bundle": row,
+        "signer": Certificate(bytes(row.signer_der)) if row.signer_der else None,
+        "why": bundles.WORDS.get(row.last_error, ""),
+        "shrunken": row.last_error == bundles.SHRUNKEN,
+        "counts": row.label in trust_context.usable_labels(),
+        "page": page_of(request, anchors, 50),
+        "changes": row.changes.all()[:20],
+        "uses": row.uses.select_related("domain"),
+        "use_form": UseForm(),
+        "now": timezone.now(),
+    }
+    return render(request, "trust/bundle.html", context)
+
+
+@require_POST
+@staff_only
+def bundle_refresh(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """Fetch it now; with `accept_drop` also when half of its anchors are gone."""
+    row = get_object_or_404(Bundle, pk=bundle_id)
+    if not row.url:
+        messages.error(request, "It has no address yet.")
+        return redirect("trust:bundle", bundle_id=row.pk)
+    trail.record("trust.bundle_refresh_asked", subject=row.pk, request=request)
+    outcome = bundles.refresh(row, accept_drop="accept_drop" in request.POST, actor=request.user)
+    if outcome.error:
+        words = bundles.WORDS.get(outcome.error, "")
+        messages.error(request, f"Not refreshed ({outcome.error}). {words} The anchors it had stay.")
+    else:
+        counts = f"{len(outcome.added)} came, {len(outcome.removed)} went, {outcome.kept} stayed"
+        messages.success(request, f"Refreshed: {counts}.")
+    return redirect("trust:bundle", bundle_id=row.pk)
+
+
+@require_POST
+@staff_only
+def bundle_use(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """Use it for one of our domains or all, one way or both; or no longer."""
+    row = get_object_or_404(Bundle, pk=bundle_id)
+    trust_context.ensure_domains()
+    if "remove" in request.POST:
+        _remove_use(request, row, request.POST["remove"])
+        return redirect("trust:bundle", bundle_id=row.pk)
+    form = UseForm(request.POST)
+    if not form.is_valid():
+        tell_form(request, form)
+        return redirect("trust:bundle", bundle_id=row.pk)
+    wanted = form.cleaned_data
+    with transaction.atomic():
+        BundleUse.objects.update_or_create(
+            bundle=row,
+            domain=wanted["domain"],
+            defaults={"incoming": wanted["incoming"], "outgoing": wanted["outgoing"]},
+        )
+        trail.record(
+            "trust.bundle_use_set",
+            subject=row.pk,
+            request=request,
+            domain=wanted["domain"],
+            incoming=int(wanted["incoming"]),
+            outgoing=int(wanted["outgoing"]),
+        )
+    messages.success(request, "Saved; it holds from the next message on.")
+    return redirect("trust:bundle", bundle_id=row.pk)
+
+
+def _remove_use(request: HttpRequest, row: Bundle, use_id: str) -> None:
+    with transaction.atomic():
+        # Compared as text: what came in the form may be no id at all.
+        use = next((each for each in row.uses.all() if str(each.pk) == use_id), None)
+        if use is not None:
+            use.delete()
+            trail.record("trust.bundle_use_removed", subject=row.pk, request=request, domain=use.domain_id)

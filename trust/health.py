@@ -1,0 +1,149 @@
+"""The state of trust in one look: for each thing how it is, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from django.conf import settings
+from django.db.models import Count, Q
+from django.urls import reverse
+
+from trust.authorities import CRL_RENEW_BEFORE
+from trust.checks import WARN_BEFORE
+from trust.context import usable_labels
+from trust.models import Anchor, Bundle, Crl, Domain, Identity, IdentityRequest, TrustRequest
+
+Level = Literal["good", "warn", "bad"]
+_ORDER = {"bad": 0, "warn": 1, "good": 2}
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One line of the overview. `todo` says what to do, `url` where; both empty when nothing is amiss."""
+
+    level: Level
+    title: str
+    detail: str
+    todo: str = ""
+    url: str = ""
+
+    @property
+    def word(self) -> str:
+        return {"good": "Fine", "warn": "Look at it", "bad": "Act"}[self.level]
+
+
+def worst_first(signs: Iterable[Sign]) -> list[Sign]:
+    """What needs somebody before what does not; otherwise in the order given."""
+    return sorted(signs, key=lambda sign: _ORDER[sign.level])
+
+
+def trust_signs(now: datetime) -> list[Sign]:
+    """Certificates, revocation lists, anchors, bundles and requests."""
+    return [
+        *(domain_sign(name, now) for name in settings.DIRECT_DOMAINS),
+        *own_list_signs(now),
+        anchors_sign(now),
+        *bundle_signs(),
+        *request_signs(),
+    ]
+
+
+def domain_sign(name: str, now: datetime) -> Sign:
+    """The newest certificate of one of our domains, and when it ends."""
+    rows = Identity.objects.filter(
+        name=name, state=Identity.State.ACTIVE, revoked__isnull=True, not_before__lte=now
+    )
+    newest = rows.order_by("-not_after").only("pk", "not_after", "name").first()
+    issue = f"{reverse('trust:certificate_issue')}?name={name}"
+    if newest is None:
+        return Sign("bad", name, "It has no certificate: no mail to it can be opened.", "Make one", issue)
+    end = f"{newest.not_after:%d %B %Y}".lstrip("0")
+    if newest.not_after < now:
+        return Sign("bad", name, f"Its certificate ended on {end}.", "Renew it", issue)
+    if newest.not_after < now + WARN_BEFORE:
+        return Sign("warn", name, f"Its certificate ends on {end}.", "Renew it", issue)
+    return Sign("good", name, f"Its certificate is valid until {end}.", url=reverse("trust:certificates"))
+
+
+def own_list_signs(now: datetime) -> list[Sign]:
+    """The revocation lists that we publish. Partners refuse our mail when one runs out."""
+    found = []
+    for crl in Crl.objects.filter(identity__isnull=False).select_related("identity").defer("der"):
+        assert crl.identity is not None
+        title = f"Revocation list of {crl.identity.name}"
+        until = f"{crl.next_update:%d %B %Y, %H:%M}".lstrip("0") if crl.next_update else "without an end"
+        if crl.next_update and crl.next_update < now + CRL_RENEW_BEFORE / 2:
+            level: Level = "bad" if crl.next_update < now else "warn"
+            todo = "See that a worker with IDENTITY_KEYS and beat are running"
+            found.append(Sign(level, title, f"It is good until {until} and was not renewed.", todo))
+        else:
+            found.append(Sign("good", title, f"It is good until {until}."))
+    return found
+
+
+def anchors_sign(now: datetime) -> Sign:
+    """How many partners' anchors count, and which end soon."""
+    active = Anchor.objects.filter(state=Anchor.State.ACTIVE).exclude(source=Anchor.Source.OWN)
+    active = active.filter(
+        Q(bundle__isnull=True) | Q(bundle__is_active=True, bundle__label__in=usable_labels())
+    )
+    active = active.exclude(organization__is_active=False)
+    counted = active.aggregate(
+        valid=Count("sha256", distinct=True, filter=Q(not_after__gte=now)),
+        ended=Count("sha256", distinct=True, filter=Q(not_after__lt=now, bundle__isnull=True)),
+        soon=Count(
+            "sha256",
+            distinct=True,
+            filter=Q(not_after__gte=now, not_after__lt=now + WARN_BEFORE, bundle__isnull=True),
+        ),
+    )
+    anchors, url = counted["valid"], reverse("trust:anchors")
+    words = f"{anchors} anchor{'' if anchors == 1 else 's'} of partners count{'s' if anchors == 1 else ''}."
+    if not anchors:
+        detail = "No partner is trusted: all mail from outside is refused."
+        return Sign("bad", "Anchors", detail, "Import an anchor", reverse("trust:anchor_import"))
+    if counted["ended"] or counted["soon"]:
+        detail = f"{words} {counted['ended']} ended, {counted['soon']} end within 30 days."
+        return Sign("warn", "Anchors", detail, "Ask these partners for their next anchor", url)
+    return Sign("good", "Anchors", words, url=url)
+
+
+def bundle_signs() -> list[Sign]:
+    """Bundles that are followed and could not be refreshed."""
+    failed = Bundle.objects.filter(is_active=True).exclude(last_error="")
+    return [
+        Sign(
+            "warn",
+            f"Bundle {bundle.name}",
+            f"It could not be refreshed ({bundle.last_error}); the anchors it had stay.",
+            "See why",
+            reverse("trust:bundle", args=[bundle.pk]),
+        )
+        for bundle in failed
+    ]
+
+
+def request_signs() -> list[Sign]:
+    """What waits for an administrator, or for a worker with the keys."""
+    found = []
+    waiting = TrustRequest.objects.filter(state=TrustRequest.State.OPEN).count()
+    if waiting:
+        detail = (
+            f"{waiting} request{'' if waiting == 1 else 's'} to be trusted wait{'s' if waiting == 1 else ''}."
+        )
+        found.append(Sign("warn", "Requests", detail, "Decide", reverse("trust:requests")))
+    keyless = IdentityRequest.objects.filter(state=IdentityRequest.State.WAITING, code="keys_unavailable")
+    if keyless.exists():
+        detail = "Work on our certificates waits for a worker that has their keys."
+        todo = "Give IDENTITY_KEYS to a worker"
+        found.append(Sign("bad", "Certificate requests", detail, todo, reverse("trust:certificates")))
+    return found
+
+
+def domains() -> list[Domain]:
+    """The rows of our domains that there are, in the order of the settings."""
+    rows = {row.name: row for row in Domain.objects.filter(name__in=settings.DIRECT_DOMAINS)}
+    return [rows[name] for name in settings.DIRECT_DOMAINS if name in rows]

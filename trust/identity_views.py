@@ -1,0 +1,163 @@
+"""Our own certificates in the console: what we publish, what ends when, and asking for more.
+
+Private keys are never needed here: what needs them is written as a request for a worker.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from healthvault.audit import trail
+from healthvault.store.downloads import download
+from trust import authorities, identity_requests, publication
+from trust.checks import WARN_BEFORE
+from trust.console import staff_only, tell_form, tell_refusal
+from trust.console_views import form_page
+from trust.errors import TrustRefusal
+from trust.forms import IssueForm, P12Form, RevokeForm, SureForm, can_be_revoked
+from trust.models import Crl, Identity, IdentityRequest
+from trust.present import pem
+
+LATEST = 10
+
+
+@require_safe
+@staff_only
+def certificates(request: HttpRequest) -> HttpResponse:
+    """Our certificates, what to publish, and what was asked for lately."""
+    now = timezone.now()
+    identities = Identity.objects.defer("der", "private_key").select_related("issuer")
+    context = {
+        "identities": identities.exclude(kind=Identity.Kind.CA).order_by("state", "name", "-created"),
+        "authorities": identities.filter(kind=Identity.Kind.CA),
+        "lists": Crl.objects.filter(identity__isnull=False).select_related("identity").defer("der"),
+        "asked": IdentityRequest.objects.select_related("identity", "asked_by").defer("file")[:LATEST],
+        "published": [
+            (name, publication.owner_name(name), rows) for name, rows in publication.published(now).items()
+        ],
+        "own_anchors": bool(publication.own_anchors(now)),
+        "missing": _missing(),
+        "now": now,
+        "soon": now + WARN_BEFORE,
+    }
+    return render(request, "trust/certificates.html", context)
+
+
+def _missing() -> list[str]:
+    """Our domains without an active certificate."""
+    active = Identity.objects.filter(state=Identity.State.ACTIVE, revoked__isnull=True)
+    have = set(active.filter(name__in=settings.DIRECT_DOMAINS).values_list("name", flat=True))
+    return [name for name in settings.DIRECT_DOMAINS if name not in have]
+
+
+@require_safe
+@staff_only
+def certificate(request: HttpRequest, identity_id: str) -> HttpResponse:
+    """One certificate of ours: what it is, how to publish it, how to end it."""
+    row = get_object_or_404(Identity.objects.select_related("issuer").defer("private_key"), pk=identity_id)
+    at_work = (IdentityRequest.State.WAITING, IdentityRequest.State.WORKING)
+    context = {
+        "identity": row,
+        "certificate": row.certificate,
+        "pem": pem(bytes(row.der)),
+        "may_revoke": can_be_revoked(row),
+        "may_retire": row.state == Identity.State.ACTIVE and row.kind != Identity.Kind.CA,
+        "waiting": IdentityRequest.objects.filter(identity=row, state__in=at_work).exists(),
+        "revoke": RevokeForm(auto_id="id_revoke_%s"),
+        "retire": SureForm(auto_id="id_retire_%s"),
+        "files": _files_of(row),
+        "now": timezone.now(),
+    }
+    return render(request, "trust/certificate.html", context)
+
+
+def _files_of(row: Identity) -> list[str]:
+    """Where partners fetch an authority's certificate and revocation list."""
+    if row.kind != Identity.Kind.CA or not row.slug:
+        return []
+    return [authorities.published_url(f"{row.slug}.{ending}") for ending in ("crt", "crl")]
+
+
+@form_page
+@staff_only
+def issue(request: HttpRequest) -> HttpResponse:
+    """Ask for a certificate of our own authority; also how one is renewed."""
+    form = IssueForm(request.POST or None, initial={"name": request.GET.get("name", "")})
+    if request.method == "POST" and form.is_valid():
+        try:
+            identity_requests.ask_issue(form.cleaned_data["name"], request.user)
+        except TrustRefusal as refusal:
+            form.add_error("name", refusal.detail)
+        else:
+            messages.success(request, "Asked for. A worker makes it within seconds.")
+            return redirect("trust:certificates")
+    return render(request, "trust/certificate_issue.html", {"form": form, "domains": settings.DIRECT_DOMAINS})
+
+
+@form_page
+@staff_only
+def import_p12(request: HttpRequest) -> HttpResponse:
+    """Hand in a certificate and key that another authority made for us."""
+    form = P12Form(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        file = form.cleaned_data["file"]
+        try:
+            identity_requests.ask_import(file.read(), form.cleaned_data["password"], file.name, request.user)
+        except TrustRefusal as refusal:
+            form.add_error("file", refusal.detail)
+        else:
+            messages.success(request, "Handed in, sealed. A worker takes it in within seconds.")
+            return redirect("trust:certificates")
+    return render(request, "trust/certificate_import.html", {"form": form})
+
+
+@require_POST
+@staff_only
+def revoke(request: HttpRequest, identity_id: str) -> HttpResponse:
+    """Ask for a certificate of ours to be revoked."""
+    row, form = get_object_or_404(Identity, pk=identity_id), RevokeForm(request.POST)
+    if not form.is_valid():
+        tell_form(request, form)
+        return redirect("trust:certificate", identity_id=row.pk)
+    try:
+        identity_requests.ask_revoke(row, form.cleaned_data["reason"], request.user)
+    except TrustRefusal as refusal:
+        tell_refusal(request, refusal)
+    else:
+        messages.success(request, "Asked for. A worker revokes it and publishes the list within seconds.")
+    return redirect("trust:certificate", identity_id=row.pk)
+
+
+@require_POST
+@staff_only
+def retire(request: HttpRequest, identity_id: str) -> HttpResponse:
+    """Sign no more with it, and publish it no more."""
+    row, form = get_object_or_404(Identity, pk=identity_id), SureForm(request.POST)
+    if not form.is_valid():
+        tell_form(request, form)
+    elif identity_requests.retire(row, request.user):
+        messages.success(request, "Retired. It still opens mail that was sealed to it.")
+    else:
+        messages.error(request, "It is retired already, or is an authority.")
+    return redirect("trust:certificate", identity_id=row.pk)
+
+
+@require_safe
+@staff_only
+def zone(request: HttpRequest) -> HttpResponse:
+    """The records for our zones, as a file."""
+    trail.record("trust.published", request=request, form="zone")
+    return download(publication.zone(timezone.now()).encode(), "direct-certificates.zone", "text/plain")
+
+
+@require_safe
+@staff_only
+def ldif(request: HttpRequest) -> HttpResponse:
+    """The entries for an LDAP server, as a file."""
+    trail.record("trust.published", request=request, form="ldif")
+    return download(publication.ldif(timezone.now()).encode(), "direct-certificates.ldif", "text/plain")
