@@ -206,9 +206,12 @@ _OURS = {
         status="4.7.5",
     ),
     "keys_unavailable": Outcome(
-        "The key service does not answer. Nothing is lost; process again when it does.",
+        "The key service does not answer. Nothing is lost; it is tried again by itself.",
         person="This service cannot sign mail at the moment. We keep trying.",
         status="4.7.5",
+    ),
+    "waits_for_storage": Outcome(
+        "The database or the disk failed meanwhile. Nothing is lost; it is tried again by itself.",
     ),
     "worker_killed": Outcome(
         "Work on this mail ended the worker three times. Its bytes are kept; look at it before retrying.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from healthvault.audit import trail
@@ -52,13 +52,28 @@ def receive_mail(pk: str) -> str | None:
     except (AgentError, PkiError) as error:
         return _end(mail, State.REFUSED, error.code, getattr(error, "detail", ""))
     except KeyringUnavailable:
-        return _end(mail, State.STUCK, "keys_unavailable")
+        return _wait(mail, "keys_unavailable")
+    except (OperationalError, InterfaceError, OSError):
+        # The database, the disk or the network: nothing is wrong with the mail.
+        log.exception("mail waits", extra={"mail": mail.pk})
+        return _wait(mail, "waits_for_storage")
     except Exception:
         log.exception("mail stuck", extra={"mail": mail.pk})
         return _end(mail, State.STUCK, "unforeseen")
     fault("job.done")
     log.info("mail done", extra={"mail": mail.pk, "state": state, "size": mail.size})
     return state
+
+
+def _wait(mail: InboundMail, code: str) -> str | None:
+    """Put the row back into the queue for a while, with the reason for the operator."""
+    try:
+        jobs.postpone(mail, State.RECEIVED, mail.received, code=code, detail=explain(code).operator[:500])
+    except (jobs.LeaseLost, OperationalError, InterfaceError):
+        # Its lease ends by itself, and the sweep offers it again.
+        return None
+    log.warning("mail waits", extra={"mail": mail.pk, "code": code})
+    return State.RECEIVED
 
 
 class Refused(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from healthvault.audit import trail
@@ -18,6 +18,7 @@ from healthvault.store.blobs import open_blob
 from healthvault.store.faults import fault
 from healthvault.store.fields import seal_value
 from healthvault.store.lookup import lookup_hash
+from healthvault.vault.errors import KeyringUnavailable
 from records.clinical import reader
 from records.clinical.errors import ClinicalError
 from records.clinical.identity import same_patient
@@ -153,7 +154,8 @@ def read_document(pk: str) -> str | None:
     """Read the document `pk` and file its items by the record's preference.
 
     Returns its new state, or None when there was nothing to do. A document that cannot be read
-    stays as it is, with the reason as its code; an error nobody foresaw leaves it to the sweep.
+    stays as it is, with the reason as its code; trouble of the database, the disk or the key service
+    puts it back for a while.
     """
     claimed = jobs.claim(Document, pk, waiting=Document.State.WAITING, working=Document.State.READING)
     if claimed is None:
@@ -161,18 +163,39 @@ def read_document(pk: str) -> str | None:
     fault("job.leased")
     if claimed.tries > jobs.MOST_KILLS:
         return _set_aside(claimed, "worker_killed")
-    document = _with_everything(claimed)
-    data = open_blob(document.blob, document.record.holder.unwrap())
     try:
-        summary = reader.read(data, document.content_type)
+        state = _read(_with_everything(claimed))
+    except jobs.LeaseLost:
+        return None
     except ClinicalError as error:
-        return _set_aside(document, error.code)
+        return _set_aside(claimed, error.code)
+    except (OperationalError, InterfaceError, OSError, KeyringUnavailable):
+        log.exception("document waits", extra={"document": claimed.pk})
+        return _wait(claimed)
+    except Exception:
+        log.exception("document set aside", extra={"document": claimed.pk})
+        return _set_aside(claimed, "unforeseen")
+    fault("job.done")
+    return state
+
+
+def _read(document: Document) -> str:
+    data = open_blob(document.blob, document.record.holder.unwrap())
+    summary = reader.read(data, document.content_type)
     body = imports.embedded_body(document, data, summary)
     with transaction.atomic():
         state = _file_summary(document, summary, body)
-    fault("job.done")
     log.info("document read", extra={"document": document.pk, "state": state, "size": len(summary.items)})
     return state
+
+
+def _wait(document: Document) -> str | None:
+    try:
+        jobs.postpone(document, Document.State.WAITING, document.created)
+    except (jobs.LeaseLost, OperationalError, InterfaceError):
+        # Its lease ends by itself, and the sweep offers it again.
+        return None
+    return Document.State.WAITING
 
 
 def _with_everything(claimed: Document) -> Document:

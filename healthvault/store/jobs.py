@@ -5,7 +5,7 @@ as on PostgreSQL; `tries` doubles as the fence, so that a worker which slept thr
 cannot overwrite what its successor did.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from celery import Task
@@ -18,6 +18,10 @@ Job = TypeVar("Job", bound=models.Model)
 
 #: A job that took its worker down this often is set aside instead of being offered again.
 MOST_KILLS = 3
+
+
+SHORTEST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=5)
 
 
 class LeaseLost(Exception):
@@ -64,6 +68,20 @@ def finish(job: models.Model, state: str, **values: Any) -> None:
     job.state = state  # type: ignore[attr-defined]
     for name, value in values.items():
         setattr(job, name, value)
+
+
+def postpone(job: Any, waiting: str, since: datetime, **values: Any) -> None:
+    """Give a claimed row back because something around it fails for now (database, disk, key service).
+
+    This end was orderly, so it does not count among the tries that took a worker down. The wait grows
+    with the age of the job, which is counted from `since`: 5 seconds at least, 5 minutes at most.
+    Raises `LeaseLost` as `finish` does.
+    """
+    now = timezone.now()
+    wait = min(max((now - since) / 2, SHORTEST_WAIT), LONGEST_WAIT)
+    held = type(job)._default_manager.filter(pk=job.pk, state=job.state, tries=job.tries)
+    if held.update(state=waiting, tries=F("tries") - 1, lease_until=now + wait, **values) != 1:
+        raise LeaseLost
 
 
 def offered(model: type[Job], *, waiting: str, working: str, limit: int = 500) -> list[str]:

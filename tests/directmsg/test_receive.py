@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import OperationalError
 from django.utils import timezone
 
 from directmsg import addresses, inbox, pickup, receive
 from directmsg.models import DirectAddress, InboundMail, MailEvent, Parcel
 from healthvault.outbox.models import Notification
+from healthvault.store import jobs
 from healthvault.store.blobs import open_blob
 from records.models import Account, Message, Record
 from tests import factories
@@ -124,12 +126,30 @@ def test_without_a_key_the_mail_waits_for_one(world, address, settings):
     sealed = world.partner.seal(world.partner.compose(address, "Hello"), world.identity)
     keys, settings.IDENTITY_KEYS = settings.IDENTITY_KEYS, ""
     mail = world.process(sealed, address)
-    assert (mail.state, mail.code) == ("stuck", "keys_unavailable")
+    assert (mail.state, mail.code, mail.tries) == ("received", "keys_unavailable", 0)
+    assert jobs.offered(InboundMail, waiting="received", working="processing") == []
     settings.IDENTITY_KEYS = keys
-    assert inbox.process_again(mail, "retried")
+    InboundMail.objects.update(lease_until=None)
     receive.receive_mail(str(mail.pk))
     mail.refresh_from_db()
     assert mail.state == "filed"
+
+
+@pytest.mark.parametrize("trouble", [OperationalError("database is locked"), OSError(28, "no space")])
+def test_trouble_around_a_mail_does_not_make_it_stuck(world, address, monkeypatch, trouble):
+    sealed = world.partner.seal(world.partner.compose(address, "Hello"), world.identity)
+    filing = receive.file_in_record
+
+    def fail(*args: object, **kwargs: object) -> str:
+        raise trouble
+
+    monkeypatch.setattr(receive, "file_in_record", fail)
+    for _ in range(5):
+        mail = world.process(sealed, address)
+        assert (mail.state, mail.code, mail.tries) == ("received", "waits_for_storage", 0)
+        InboundMail.objects.update(lease_until=None)
+    monkeypatch.setattr(receive, "file_in_record", filing)
+    assert world.process(sealed, address).state == "filed"
 
 
 def test_mail_to_newuser_is_held_under_the_answer(world):
