@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -23,6 +24,7 @@ from healthvault.store.errors import Busy
 from healthvault.store.faults import fault
 from healthvault.store.lookup import lookup_hash
 from healthvault.store.models import Blob, HolderKey
+from healthvault.vault.errors import VaultError
 from healthvault.vault.errors import WrongAnswer as DoesNotOpen
 from records import filing, proofs
 from records.access import visible_to
@@ -178,11 +180,13 @@ def _attempt(
         key = compare()
     except DoesNotOpen:
         raise _settle_wrong(parcel, mark) from None
-    except Busy as error:
+    except VaultError as error:
         if attempt is not None:
             # Nothing was compared: the try is given back.
             _settle_right(parcel, mark, attempt)
-        raise TooManyTries from error
+        if isinstance(error, Busy):
+            raise TooManyTries from error
+        raise
     finally:
         fault("claim.checked")
     _settle_right(parcel, mark, attempt)
@@ -192,20 +196,25 @@ def _attempt(
 def _reserve(parcel: Parcel, account: Account, mark: str, network: str) -> AnswerAttempt | Locked | None:
     """Count a try before it is compared; the same answer in flight or seen before costs none.
 
-    `Locked` is returned, not raised, when this call itself locks the parcel: raising would undo it.
+    One whose process died in the middle was counted, and nobody knows whether it was right: given again
+    it is compared again. `Locked` is returned, not raised, when this call itself locks the parcel:
+    raising would undo it.
     """
     now = timezone.now()
     with transaction.atomic():
         row = Parcel.objects.select_for_update().get(pk=parcel.pk)
         _require_waiting(row)
-        seen = _without_stale(row.wrong_answers or {}, now)
+        seen = row.wrong_answers or {}
         if seen.get(mark) == WRONG:
             raise WrongAnswer(row.tries_left, repeated=True)
         if mark in seen:
+            # Anew in flight, so that nobody locks the parcel while it is compared.
+            row.wrong_answers = {**seen, mark: now.isoformat()}
+            row.save(update_fields=["wrong_answers"])
             return None
         _check_limits(row, account, network)
         if row.tries_left == 0:
-            if set(seen.values()) == {WRONG}:
+            if _all_wrong(seen, now):
                 _lock(row)
                 row.save(update_fields=["state", "decided"])
                 return Locked()
@@ -220,10 +229,10 @@ def _reserve(parcel: Parcel, account: Account, mark: str, network: str) -> Answe
         )
 
 
-def _without_stale(seen: dict[str, str], now: datetime) -> dict[str, str]:
-    """The tries of a parcel; one whose process died in the middle counts as wrong after a minute."""
+def _all_wrong(seen: dict[str, str], now: datetime) -> bool:
+    """Whether no try is in flight; one whose process died in the middle stands for wrong after a minute."""
     limit = (now - IN_FLIGHT).isoformat()
-    return {mark: WRONG if value < limit else value for mark, value in seen.items()}
+    return all(value == WRONG or value < limit for value in seen.values())
 
 
 def _require_waiting(row: Parcel) -> None:
@@ -251,8 +260,12 @@ def _settle_wrong(parcel: Parcel, mark: str) -> PickupError:
         row = Parcel.objects.select_for_update().get(pk=parcel.pk)
         if row.state_now != Parcel.State.WAITING:
             return Locked() if row.state == Parcel.State.LOCKED else NotWaiting()
-        row.wrong_answers = {**_without_stale(row.wrong_answers or {}, timezone.now()), mark: WRONG}
-        out_of_tries = row.tries_left == 0 and set(row.wrong_answers.values()) == {WRONG}
+        seen = row.wrong_answers or {}
+        if mark not in seen:
+            # The question was changed meanwhile: this answer may be the right one to the new.
+            return NotWaiting()
+        row.wrong_answers = {**seen, mark: WRONG}
+        out_of_tries = row.tries_left == 0 and _all_wrong(row.wrong_answers, timezone.now())
         if out_of_tries:
             _lock(row)
         row.save(update_fields=["wrong_answers", "state", "decided"])
@@ -272,7 +285,7 @@ def _settle_right(parcel: Parcel, mark: str, attempt: AnswerAttempt | None) -> N
         seen = dict(row.wrong_answers or {})
         if seen.pop(mark, None) is not None:
             row.wrong_answers = seen
-            row.tries_left += 1
+            row.tries_left = min(row.tries_left + 1, settings.ANSWER_TRIES)
             row.save(update_fields=["wrong_answers", "tries_left"])
         if attempt is not None:
             attempt.delete()

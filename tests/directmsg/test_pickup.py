@@ -10,9 +10,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from directmsg import parcels, pickup
+from directmsg import amend, parcels, pickup
 from directmsg.models import AnswerAttempt, MailEvent, Parcel
+from directmsg.newuser import normalise_answer
 from healthvault.store.models import Blob, HolderKey
+from healthvault.vault.errors import KeyringUnavailable
+from healthvault.vault.errors import WrongAnswer as DoesNotOpen
 from records.models import Attachment, Document, Entry, Message
 from tests import factories
 from tests.documents import CDA_TYPE, VISIT
@@ -73,6 +76,83 @@ def test_a_try_whose_process_died_counts_as_wrong(account):
     with pytest.raises(pickup.Locked):
         pickup.answer(reload(parcel), account, "Biscuit", NETWORK)
     assert reload(parcel).state == Parcel.State.LOCKED
+
+
+def interrupted(parcel: Parcel, account, text: str, *, ago: timedelta = timedelta(minutes=2)) -> None:
+    """A try whose process died between the count and the comparison, some time ago."""
+
+    def die() -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pickup._attempt(parcel, account, normalise_answer(text), NETWORK, die)
+    row = reload(parcel)
+    mark = next(name for name, value in row.wrong_answers.items() if value != "wrong")
+    row.wrong_answers = {**row.wrong_answers, mark: (timezone.now() - ago).isoformat()}
+    row.save()
+
+
+def test_the_right_answer_opens_though_its_first_try_died(account):
+    parcel = factories.parcel()
+    interrupted(reload(parcel), account, "Biscuit")
+    assert reload(parcel).tries_left == 2
+    with pytest.raises(pickup.WrongAnswer):
+        pickup.answer(reload(parcel), account, "Rex", NETWORK)
+    assert pickup.answer(reload(parcel), account, "biscuit", NETWORK)
+    assert reload(parcel).tries_left == 2, "given back"
+
+
+def test_a_wrong_answer_whose_first_try_died_is_compared_for_free_and_then_known(account):
+    parcel = factories.parcel()
+    interrupted(reload(parcel), account, "Rex")
+    with pytest.raises(pickup.WrongAnswer) as first:
+        pickup.answer(reload(parcel), account, "Rex", NETWORK)
+    with pytest.raises(pickup.WrongAnswer) as again:
+        pickup.answer(reload(parcel), account, "rex", NETWORK)
+    assert (first.value.repeated, again.value.repeated) == (False, True)
+    assert reload(parcel).tries_left == 2
+
+
+def test_the_last_try_that_died_opens_and_does_not_keep_the_parcel_from_locking(account):
+    parcel = factories.parcel()
+    for word in ("Rex", "Max"):
+        with pytest.raises(pickup.WrongAnswer):
+            pickup.answer(reload(parcel), account, word, NETWORK)
+    interrupted(reload(parcel), account, "Biscuit", ago=timedelta(0))
+    with pytest.raises(pickup.TooManyTries):
+        pickup.answer(reload(parcel), account, "Bo", NETWORK)
+    assert pickup.answer(reload(parcel), account, "Biscuit", NETWORK)
+    interrupted(reload(parcel), account, "Pip")
+    with pytest.raises(pickup.Locked):
+        pickup.answer(reload(parcel), account, "Bo", NETWORK)
+
+
+def test_a_try_that_was_not_compared_is_given_back(account):
+    parcel = factories.parcel()
+
+    def down(*args: object) -> bytes:
+        raise KeyringUnavailable("the key service does not answer")
+
+    with pytest.raises(KeyringUnavailable):
+        pickup._attempt(reload(parcel), account, "biscuit", NETWORK, down)
+    assert (reload(parcel).tries_left, reload(parcel).wrong_answers) == (3, {})
+    assert not AnswerAttempt.objects.exists()
+
+
+def test_an_answer_to_the_question_before_is_not_held_against_the_new_one(account):
+    parcel = factories.parcel()
+
+    def compare() -> bytes:
+        # The sender asks another question, to which this is the answer, just now.
+        question = amend.prepare_question(reload(parcel), "Street?", "Juniper Lane", "Biscuit")
+        amend.change(reload(parcel), question=question)
+        raise DoesNotOpen("not the answer to the first question")
+
+    given = normalise_answer("Juniper Lane")
+    with pytest.raises(pickup.NotWaiting):
+        pickup._attempt(reload(parcel), account, given, NETWORK, compare)
+    assert pickup.answer(reload(parcel), account, "Juniper Lane", NETWORK)
+    assert reload(parcel).tries_left == 3
 
 
 def test_an_account_may_be_wrong_only_so_often_a_day(account):
