@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from healthvault.audit import trail
 from healthvault.store.blobs import store_blob
-from healthvault.store.models import HolderKey
+from healthvault.store.models import Blob, HolderKey
 from records.intake import IncomingMessage
 from records.proofs import mailbox_hash
 from trust import context as trust_context
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 REMINDER_DAYS = (3, 14, 26)
 MOST_OPEN_PER_CONTACT = 20
+#: The kind of a parcel's holder key.
+HOLDER = "parcel"
+#: What was stored for a parcel that was never made, because the process died, is shredded after this.
+DRAFT_LIFE = timedelta(hours=24)
 
 
 class TooManyParcels(Exception):
@@ -147,15 +152,15 @@ def _hold_mail(
     from .receive import finish, take_over_raw, to_incoming
 
     def build(holder: HolderKey) -> IncomingMessage:
-        content = to_incoming(mail, opened, holder, offer.organization_name, subject=wanted.subject)
-        take_over_raw(mail, holder)
-        return content
+        return to_incoming(mail, opened, holder, offer.organization_name, subject=wanted.subject)
 
     # With a question the real subject is for whoever answers it; nothing else may keep it.
     subject = wanted.subject if wanted.question is None else None
     reply = notices.Reply.about(opened, mail.recipient, subject=subject)
 
     def close(parcel: Parcel) -> None:
+        assert parcel.holder is not None
+        take_over_raw(mail, parcel.holder)
         finish(mail, InboundMail.State.PARCELLED)
         if parcel.for_record_id:
             # It waits in the record of a known person: it is where it should be.
@@ -179,19 +184,47 @@ def hold(
 ) -> Parcel:
     """Make a parcel: `build` stores the content under the parcel's holder key and describes it.
 
-    Everything is one transaction with `close` (which ends the incoming mail's row); the key under
-    the answer is derived before it. The announcing mail is queued in it too. Raises `TooManyParcels`.
+    Deriving the key, sealing and unpacking take their time before any transaction. The parcel, its
+    announcing mail and `close` (which ends the incoming mail's row) are then one short transaction;
+    when it does not come to that, what was stored is shredded. Raises `TooManyParcels`.
     """
     contact_hash = mailbox_hash(offer.contact_email)
+    _require_room(contact_hash)
     answer = normalise_answer(offer.answer) if offer.answer is not None else None
-    holder = HolderKey.prepare("parcel", answer=answer)
+    holder = HolderKey.prepare(HOLDER, answer=answer)
+    holder.save(force_insert=True)
+    try:
+        content = build(holder)
+        sealed = store_blob(holder, json.dumps(content.to_json()).encode())
+        return _hold_stored(offer, contact_hash, holder, content, sealed, inbound, close)
+    except BaseException:
+        _drafts().filter(pk=holder.pk).delete()
+        raise
+
+
+def _drafts() -> QuerySet[HolderKey]:
+    """Keys of parcels that are not made, yet or ever."""
+    return HolderKey.objects.filter(~Exists(Parcel.objects.filter(holder=OuterRef("pk"))), kind=HOLDER)
+
+
+def _require_room(contact_hash: str) -> None:
+    open_now = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
+    if open_now.count() >= MOST_OPEN_PER_CONTACT:
+        raise TooManyParcels
+
+
+def _hold_stored(
+    offer: Offer,
+    contact_hash: str,
+    holder: HolderKey,
+    content: IncomingMessage,
+    sealed: Blob,
+    inbound: InboundMail | None,
+    close: Callable[[Parcel], None] | None,
+) -> Parcel:
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        open_now = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
-        if open_now.count() >= MOST_OPEN_PER_CONTACT:
-            raise TooManyParcels
-        holder.save(force_insert=True)
-        content = build(holder)
+        _require_room(contact_hash)
         parcel = Parcel.objects.create(
             source=offer.source,
             inbound=inbound,
@@ -199,7 +232,7 @@ def hold(
             organization_name=offer.organization_name,
             from_address=offer.from_address,
             holder=holder,
-            content=store_blob(holder, json.dumps(content.to_json()).encode()),
+            content=sealed,
             contact_email=offer.contact_email,
             contact_hash=contact_hash,
             question=offer.question,
@@ -287,6 +320,15 @@ def expire() -> int:
     ).select_related("inbound")
     open_states = (Parcel.State.WAITING, Parcel.State.LOCKED)
     return sum(close(parcel, Parcel.State.EXPIRED, from_states=open_states) for parcel in over[:500])
+
+
+def shred_drafts() -> int:
+    """Shred what was stored for parcels that were never made; returns for how many."""
+    old = _drafts().filter(created__lte=timezone.now() - DRAFT_LIFE)
+    keys = list(old.values_list("pk", flat=True)[:500])
+    for key in keys:
+        _drafts().filter(pk=key).delete()
+    return len(keys)
 
 
 def remind() -> int:

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from healthvault.audit import trail
 from healthvault.store import jobs
-from healthvault.store.blobs import open_blob, rewrap
+from healthvault.store.blobs import open_blob, rewrap, rewrap_all
 from healthvault.store.faults import fault
-from healthvault.store.models import HolderKey
+from healthvault.store.models import Blob, HolderKey
 from healthvault.vault.errors import KeyringUnavailable
 from records import filing, intake
 from records.models import Message
@@ -191,12 +191,21 @@ def file_in_record(
     *,
     subject: str | None = None,
 ) -> str:
-    """File an opened message in the record of `address` and tell its custodians."""
+    """File an opened message in the record of `address` and tell its custodians.
+
+    Sealing and unpacking take their time before the transaction, under the key of the mail: what a try
+    left that died is then found by the next one.
+    """
     record = address.record
     assert record is not None
-    content = to_incoming(mail, opened, record.holder, organization_name, subject=subject)
+    assert mail.holder is not None
+    Blob.without_data.filter(holder=mail.holder).exclude(pk=mail.raw_id).delete()
+    content = to_incoming(mail, opened, mail.holder, organization_name, subject=subject)
+    record_key = record.holder.unwrap()
     with transaction.atomic():
-        take_over_raw(mail, record.holder)
+        parts = Blob.without_data.filter(pk__in=content.blobs).exclude(pk=mail.raw_id)
+        rewrap_all(parts, mail.holder, record.holder, to_key=record_key)
+        take_over_raw(mail, record.holder, record_key)
         message: Message = filing.file_message(record, content)
         addresses.mark_used(address)
         notify.new_message(record, message)

@@ -49,4 +49,5 @@ def expire_parcels() -> None:
     from . import parcels
 
     parcels.expire()
+    parcels.shred_drafts()
     parcels.remind()

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
-from directmsg import addresses, inbox, pickup, receive
+from directmsg import addresses, inbox, parcels, pickup, receive
 from directmsg.models import DirectAddress, InboundMail, MailEvent, Parcel
 from healthvault.outbox.models import Notification
 from healthvault.store import jobs
-from healthvault.store.blobs import open_blob
-from records.models import Account, Message, Record
+from healthvault.store.blobs import open_blob, store_blob
+from healthvault.store.models import Blob, HolderKey
+from records import intake
+from records.models import Account, Attachment, Document, Message, Record
 from tests import factories
 from tests.documents import CDA_TYPE, VISIT
 from tests.partner import Partner
@@ -254,3 +256,76 @@ def test_a_worker_that_lost_its_lease_changes_nothing(world, address, monkeypatc
     monkeypatch.setattr(receive, "file_in_record", slow)
     assert receive.receive_mail(str(mail.pk)) is None
     assert not Message.objects.exists()
+
+
+# --- storing before the transaction ---------------------------------------------------------------------
+class Died(BaseException):
+    """The process of a test ends here."""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("to_newuser", [False, True])
+def test_sealing_and_unpacking_hold_no_lock_on_the_database(world, address, monkeypatch, to_newuser):
+    """SQLite has one writer: what takes its time must not be inside a transaction."""
+    real, inside = intake.store_parts, []
+
+    def watched(*args):
+        inside.append(connection.in_atomic_block)
+        return real(*args)
+
+    monkeypatch.setattr(intake, "store_parts", watched)
+    files = (("v.xml", CDA_TYPE, VISIT),)
+    if to_newuser:
+        mail = world.send(NEWUSER, "kim@patient.example;First pet?;Biscuit;Results", attachments=files)
+    else:
+        mail = world.send(address, "Results", attachments=files)
+    assert mail.state == ("parcelled" if to_newuser else "filed")
+    assert inside == [False]
+
+
+def test_a_mail_whose_first_tries_died_leaves_nothing_in_the_record_twice(
+    world, record, address, monkeypatch
+):
+    inner = world.partner.compose(address, "Results", attachments=(("v.xml", CDA_TYPE, VISIT),))
+    sealed = world.partner.seal(inner, world.identity)
+    (mail,) = inbox.accept(sealed, world.partner.address, [address], protocol="test").values()
+    for _ in range(2):
+        with monkeypatch.context() as patched, pytest.raises(Died):
+            patched.setattr(receive, "take_over_raw", raising(Died))
+            receive.receive_mail(str(mail.pk))
+        InboundMail.objects.update(lease_until=None)
+    assert receive.receive_mail(str(mail.pk)) == "filed"
+    message = Message.objects.get()
+    named = {message.raw_id, *Attachment.objects.values_list("blob_id", flat=True)}
+    named |= set(Document.objects.values_list("blob_id", flat=True))
+    assert {blob.pk for blob in Blob.objects.all()} == named
+    assert {blob.holder_id for blob in Blob.objects.all()} == {record.holder_id}
+    assert open_blob(Attachment.objects.get().blob) == VISIT
+
+
+def raising(error: type[BaseException]):
+    def raise_it(*args: object) -> None:
+        raise error
+
+    return raise_it
+
+
+def test_what_was_stored_for_a_parcel_that_was_not_made_is_shredded(world, monkeypatch):
+    monkeypatch.setattr(receive, "take_over_raw", raising(RuntimeError))
+    mail = world.send(
+        NEWUSER, "kim@patient.example;First pet?;Biscuit;S", attachments=(("a", "text/plain", b"x"),)
+    )
+    assert mail.state == "stuck"
+    assert not HolderKey.objects.filter(kind="parcel").exists()
+    assert [blob.pk for blob in Blob.objects.all()] == [mail.raw_id]
+
+
+def test_what_a_killed_process_stored_for_a_parcel_is_shredded_a_day_later():
+    held = factories.parcel(files=(("a.txt", "text/plain", b"kept"),))
+    draft = HolderKey.create("parcel")
+    store_blob(draft, b"left behind")
+    assert parcels.shred_drafts() == 0
+    HolderKey.objects.update(created=timezone.now() - timedelta(hours=25))
+    assert parcels.shred_drafts() == 1
+    assert list(HolderKey.objects.filter(kind="parcel")) == [held.holder]
+    assert Blob.objects.count() == 2
