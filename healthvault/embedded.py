@@ -7,6 +7,7 @@ here as everywhere, so that nothing is lost with the process.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 WORKER_THREADS = 2
 WEB_THREADS = 8
+#: Each connection may hold one request of the largest size in memory.
+WEB_CONNECTIONS = 40
+WEB_SILENCE_S = 60
 STOP_WITHIN_S = 10
 
 
@@ -155,9 +159,32 @@ def _beat(on_death: Callable[[str], None]) -> Iterator[None]:
 def _web(on_death: Callable[[str], None]) -> Iterator[tuple[str, int]]:
     assert settings.WEB_LISTEN is not None
     host, port = settings.WEB_LISTEN
-    server: Any = waitress.create_server(
-        application, host=host, port=port, threads=WEB_THREADS, ident=None, clear_untrusted_proxy_headers=True
-    )
+    server: Any = waitress.create_server(application, host=host, port=port, **web_options())
     # Closing the listening socket ends waitress's loop, with an OSError or without.
     with _thread("web", server.run, server.close, on_death):
         yield host, getattr(server, "effective_port", port)
+
+
+def web_options() -> dict[str, Any]:
+    """How waitress is set up: what it may hold in memory, and which proxies it believes."""
+    options: dict[str, Any] = {
+        "threads": WEB_THREADS,
+        "ident": None,
+        # It refuses what is as large as the limit already.
+        "max_request_body_size": settings.MAX_REQUEST_SIZE + 1,
+        # Over these it would write to temporary files, in clear. Bodies are bounded by the limit above;
+        # answers by `outbuf_high_watermark`, at which their writing waits for the reader.
+        "inbuf_overflow": sys.maxsize,
+        "outbuf_overflow": sys.maxsize,
+        "connection_limit": WEB_CONNECTIONS,
+        "channel_timeout": WEB_SILENCE_S,
+        # Nothing of ours believes them, and /metrics has to see that a proxy passed a request on.
+        "clear_untrusted_proxy_headers": False,
+    }
+    if settings.ALLAUTH_TRUSTED_PROXY_COUNT:
+        options |= {
+            "trusted_proxy": "*",
+            "trusted_proxy_count": settings.ALLAUTH_TRUSTED_PROXY_COUNT,
+            "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"},
+        }
+    return options

@@ -30,6 +30,9 @@ WATCHED: tuple[tuple[str, type[models.Model], str, tuple[str, ...]], ...] = (
     ("document", Document, "created", (Document.State.WAITING, Document.State.READING)),
 )
 
+#: What proxies add to the requests that they pass on.
+PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
+
 
 class Rows(Collector):
     """Counts of rows by state, and the age of the oldest one that waits for us."""
@@ -67,8 +70,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _from_inside(request: HttpRequest) -> bool:
-    """A direct request from a private address; what a proxy passes on comes from outside."""
-    if "X-Forwarded-For" in request.headers:
+    """A direct request from a private address; what a proxy passes on comes from outside.
+
+    Where people come by https every direct request is from inside: nothing of ours speaks TLS.
+    """
+    if request.is_secure() or any(name in request.headers for name in PROXY_HEADERS):
         return False
     try:
         return ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_private

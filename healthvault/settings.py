@@ -291,7 +291,8 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_EMAIL_SUBJECT_PREFIX = EMAIL_SUBJECT_PREFIX
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PUBLIC_HTTPS else "http"
-ALLAUTH_TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, most=5)
+# Nothing of ours speaks TLS: where the portal's address is https, a proxy stands in front of it.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 1 if PUBLIC_HTTPS else 0, most=5)
 MFA_ADAPTER = "healthvault.accounts.MfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -367,10 +368,14 @@ STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = False
-DATA_UPLOAD_MAX_MEMORY_SIZE = 60 * 1024 * 1024
-FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
-FILE_UPLOAD_TEMP_DIR = None
 MAX_MESSAGE_SIZE = 39_845_888
+#: The largest request there is: a message of that size in base64 (4 characters for 3 bytes), and room for
+#: its text and part headers.
+MAX_REQUEST_SIZE = MAX_MESSAGE_SIZE * 4 // 3 + 6_000_000
+#: What forms may have beside their files. Bodies of partners' requests have a limit of their own.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_SIZE
+FILE_UPLOAD_HANDLERS = ["healthvault.uploads.InMemory"]
 
 # --- partners' REST door -----------------------------------------------------------------------------------
 

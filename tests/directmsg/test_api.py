@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from allauth.idp.oidc.models import Client as ApiClient
 from allauth.idp.oidc.models import Token
+from django.conf import global_settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -192,8 +193,10 @@ def test_a_form_makes_the_same_parcel(partner):
 
 
 def test_a_large_file_of_a_form_is_never_written_in_clear(partner, settings, tmp_path, monkeypatch):
-    """Django's own handler would write it to a temporary file; here there is no place for one."""
+    """Django's own handlers would write it to a temporary file; here there is no place for one."""
     settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path / "missing")
+    settings.FILE_UPLOAD_HANDLERS = global_settings.FILE_UPLOAD_HANDLERS
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
     settings.STORAGES = {
         **settings.STORAGES,
         "blobs": {
