@@ -122,10 +122,16 @@ class Fact:
         return particulars.status(self.kind, self.content)
 
     @property
+    def panel(self) -> str:
+        """The panel of a result, unless it only repeats the kind."""
+        panel = particulars.panel(self.content)
+        return "" if panel.casefold() == KIND_NAMES.get(self.kind, "").casefold() else panel
+
+    @property
     def summary(self) -> list[str]:
         """The words under the name in a list: date, standing, dosage, panel, reference range."""
         reference = f"reference {self.ranges[0]}" if len(self.ranges) == 1 else ""
-        words = (self.when, self.status, particulars.dosage(self.content), particulars.panel(self.content))
+        words = (self.when, self.status, particulars.dosage(self.content), self.panel)
         return [word for word in (*words, reference) if word]
 
 

@@ -71,7 +71,8 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     if shown is None:
         raise Http404
     trail.record("item.viewed", record=record, subject=shown.pk, request=request)
-    sources = EntrySource.objects.filter(entry=shown).select_related("filing__document__record__holder")
+    elsewhere = EntrySource.objects.filter(entry=shown).exclude(filing=shown.filing_id)
+    sources = elsewhere.select_related("filing__document__record__holder")
     context = {
         "record": record,
         "entry": shown,
