@@ -145,7 +145,6 @@ def bundle_refresh(request: HttpRequest, bundle_id: str) -> HttpResponse:
 def bundle_use(request: HttpRequest, bundle_id: str) -> HttpResponse:
     """Use it for one of our domains or all, one way or both; or no longer."""
     row = get_object_or_404(Bundle, pk=bundle_id)
-    trust_context.ensure_domains()
     if "remove" in request.POST:
         _remove_use(request, row, request.POST["remove"])
         return redirect("trust:bundle", bundle_id=row.pk)

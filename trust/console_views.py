@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from healthvault.audit import trail
-from trust import context as trust_context
 from trust import requests
 from trust.console import page_of, query_without_page, staff_only, tell_form
 from trust.errors import TrustRefusal
@@ -68,9 +67,6 @@ def _filtered(form: AnchorFilterForm) -> QuerySet[Anchor]:
 @staff_only
 def import_anchors(request: HttpRequest) -> HttpResponse:
     """Upload certificates; what they would mean is shown before anything is trusted."""
-    if request.method == "POST":
-        # The rows of our domains are made when they are first needed; a look makes none.
-        trust_context.ensure_domains()
     form = AnchorImportForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
         wanted, reading = form.cleaned_data, form.cleaned_data["anchors"]

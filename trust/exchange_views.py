@@ -38,8 +38,6 @@ def exchange(request: HttpRequest) -> HttpResponse:
 
     By POST alone, since what is found is kept for a while.
     """
-    if request.method == "POST":
-        trust_context.ensure_domains()
     form = ExchangeForm(request.POST or None, initial=_initial(request))
     context: dict[str, Any] = {"form": form}
     if request.method == "POST" and form.is_valid():

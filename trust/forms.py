@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from trust import admission, identity_requests, keyimport
-from trust.context import lower
+from trust.context import ensure_domain, lower
 from trust.errors import TrustRefusal
 from trust.models import Anchor, Bundle, Domain, Identity, Organization
 from trust.pki.certs import Certificate, is_host_name
@@ -88,17 +88,20 @@ class HostNamesField(forms.CharField):
         return tuple(dict.fromkeys(words))
 
 
-class DomainField(forms.ModelChoiceField):
-    """One of our own domains, or none for all of them."""
+class DomainField(forms.ChoiceField):
+    """One of our own domains, or none for all of them; cleaned to its row, which is made when missing."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        options: dict[str, Any] = {
-            "queryset": Domain.objects.filter(name__in=settings.DIRECT_DOMAINS),
-            "required": False,
-            "empty_label": ALL_DOMAINS,
-            "label": "Which of our domains trusts it",
-        }
-        super().__init__(**{**options, **kwargs})
+    def __init__(self, *, all_of_them: bool = True, **kwargs: Any) -> None:
+        first = [("", ALL_DOMAINS)] if all_of_them else []
+        super().__init__(
+            choices=lambda: [*first, *((name, name) for name in settings.DIRECT_DOMAINS)],
+            required=not all_of_them,
+            **{"label": "Which of our domains trusts it", **kwargs},
+        )
+
+    def clean(self, value: Any) -> Any:
+        name = super().clean(value)
+        return ensure_domain(name) if name else None
 
 
 def _incoming() -> forms.BooleanField:
@@ -462,7 +465,7 @@ class ExchangeForm(forms.Form):
             }
         ),
     )
-    domain = DomainField(label="As seen from", empty_label=None, required=True)
+    domain = DomainField(all_of_them=False, label="As seen from")
 
     def clean_address(self) -> str:
         address = str(self.cleaned_data["address"]).strip()

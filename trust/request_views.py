@@ -11,7 +11,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from healthvault.audit import trail
-from trust import context as trust_context
 from trust import requests
 from trust.console import page_of, staff_only, tell_form, tell_refusal
 from trust.console_views import form_page
@@ -114,7 +113,7 @@ def _review_page(request: HttpRequest, row: TrustRequest, form: AcceptForm | Non
         initial = {
             "organization": row.organization_name,
             "domains": domains,
-            "domain": row.domain_id,
+            "domain": row.domain.name if row.domain else "",
             "incoming": row.incoming,
             "outgoing": row.outgoing,
         }
@@ -137,7 +136,6 @@ def _review_page(request: HttpRequest, row: TrustRequest, form: AcceptForm | Non
 def accept(request: HttpRequest, request_id: str) -> HttpResponse:
     """Say yes; in production a second administrator has to agree before anything is trusted."""
     row = get_object_or_404(TrustRequest, pk=request_id)
-    trust_context.ensure_domains()
     found = requests.review(row)
     form = AcceptForm(request.POST, asks=found.asks, stopped=found.stopped)
     if not form.is_valid():

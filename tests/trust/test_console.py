@@ -398,11 +398,7 @@ def test_a_bundle_counts_for_a_domain_one_way(browser):
 def test_every_step_of_a_search_is_told(browser, ca, name_server, settings):
     answer = browser.post("/trust/exchange/", {"address": "nonsense"})
     assert "looks like" in text(answer)
-    context.ensure_domains()
-    domain = Domain.objects.get(name=OURS)
-    shown = text(
-        browser.post("/trust/exchange/", {"address": "ines@direct.rowan.example", "domain": domain.pk})
-    )
+    shown = text(browser.post("/trust/exchange/", {"address": "ines@direct.rowan.example", "domain": OURS}))
     assert "We to them: no" in shown
     assert "no_certificate" in shown
     assert "DNS, certificate records of the address" in shown
@@ -412,7 +408,7 @@ def test_a_partner_that_can_be_written_to_is_shown_with_its_chain(browser, ca, n
     leaf = pki_factory.issue(ca, domains=("direct.larkspur.example",))
     name_server.add_certificate("direct.larkspur.example", leaf.der)
     context.ensure_domains()
-    form = {"address": "ward@direct.larkspur.example", "domain": Domain.objects.get(name=OURS).pk}
+    form = {"address": "ward@direct.larkspur.example", "domain": OURS}
     shown = text(browser.post("/trust/exchange/", form))
     assert "We to them: no" in shown
     assert "untrusted_chain" in shown
@@ -430,7 +426,6 @@ def test_forgetting_asks_anew(browser, monkeypatch, name_server):
     context.ensure_domains()
     forgotten = []
     monkeypatch.setattr(discovery, "forget", forgotten.append)
-    domain = Domain.objects.get(name=OURS)
-    form = {"address": "ines@direct.rowan.example", "domain": domain.pk, "forget": "1"}
+    form = {"address": "ines@direct.rowan.example", "domain": OURS, "forget": "1"}
     browser.post("/trust/exchange/", form)
     assert forgotten == ["ines@direct.rowan.example"]
