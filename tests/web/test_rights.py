@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,14 +20,17 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from directmsg import pickup
-from directmsg.models import Parcel
+from directmsg import inbox, pickup
+from directmsg.models import InboundMail, Parcel
 from healthvault.store.blobs import store_blob
 from records import filing
 from records.models import Document, Entry, Grant, Message, Record, Right
-from tests import factories
+from tests import factories, pki_factory
 from tests.directmsg.partners import PartnerMachine, parcel_body
 from tests.documents import CDA_TYPE, VISIT
+from trust import context, requests
+from trust.models import Anchor, Bundle, Identity, Organization
+from trust.pki.certs import Certificate
 
 pytestmark = pytest.mark.django_db
 
@@ -72,6 +76,7 @@ def acting(who: frozenset[str], **form: str) -> Rule:
     return Rule(None, who, tuple(form.items()))
 
 
+DOMAIN = "direct.portal.example"
 SETTINGS = {"name": "Nora", "files_preference": "ask", "integration_preference": "review"}
 RULES = {
     # The start, and what machines ask.
@@ -117,6 +122,48 @@ RULES = {
     "messagecenter/certs/anchors.p7b": reading(EVERYBODY, 404),
     "messagecenter/certs/<slug:slug>.crt": reading(EVERYBODY, 404),
     "messagecenter/certs/<slug:slug>.crl": reading(EVERYBODY, 404),
+    # Organisations that ask to be trusted.
+    "trust/request/": Rule(EVERYBODY, EVERYBODY),
+    "trust/request/code/": Rule(EVERYBODY, EVERYBODY),
+    "trust/request/sent/": reading(EVERYBODY),
+    # The console.
+    "trust/": reading(STAFF),
+    "trust/mail/": reading(STAFF),
+    "trust/mail/<uuid:mail_id>/": reading(STAFF),
+    "trust/mail/<uuid:mail_id>/again/": acting(STAFF),
+    "trust/mail/<uuid:mail_id>/raw/": acting(STAFF, reason="x"),
+    "trust/mail/parcels/": reading(STAFF),
+    "trust/mail/parcels/<uuid:parcel_id>/": reading(STAFF),
+    "trust/mail/parcels/<uuid:parcel_id>/again/": acting(STAFF),
+    "trust/mail/parcels/<uuid:parcel_id>/withdraw/": acting(STAFF, sure="on"),
+    "trust/anchors/": reading(STAFF),
+    "trust/anchors/import/": Rule(STAFF, STAFF),
+    "trust/anchors/<uuid:anchor_id>/": reading(STAFF),
+    "trust/anchors/<uuid:anchor_id>/flags/": acting(STAFF, incoming="on"),
+    "trust/anchors/<uuid:anchor_id>/state/": acting(STAFF, act="pause", reason="x"),
+    "trust/bundles/": reading(STAFF),
+    "trust/bundles/add/": Rule(STAFF, STAFF),
+    "trust/bundles/<uuid:bundle_id>/": reading(STAFF),
+    "trust/bundles/<uuid:bundle_id>/change/": Rule(STAFF, STAFF),
+    "trust/bundles/<uuid:bundle_id>/refresh/": acting(STAFF),
+    "trust/bundles/<uuid:bundle_id>/use/": acting(STAFF, incoming="on"),
+    "trust/organizations/": reading(STAFF),
+    "trust/organizations/add/": Rule(STAFF, STAFF),
+    "trust/organizations/<uuid:organization_id>/": Rule(STAFF, STAFF, (("name", "Rowan Clinic"),)),
+    "trust/domains/<str:name>/": Rule(STAFF, STAFF, (("revocation", "require"),)),
+    "trust/requests/": reading(STAFF),
+    "trust/requests/<uuid:request_id>/": reading(STAFF),
+    "trust/requests/<uuid:request_id>/accept/": acting(STAFF, organization="Rowan", incoming="on"),
+    "trust/requests/<uuid:request_id>/decline/": acting(STAFF, reason="x"),
+    "trust/certificates/": reading(STAFF),
+    "trust/certificates/issue/": Rule(STAFF, STAFF, (("name", DOMAIN),)),
+    "trust/certificates/import/": Rule(STAFF, STAFF),
+    "trust/certificates/zone/": reading(STAFF),
+    "trust/certificates/ldif/": reading(STAFF),
+    "trust/certificates/<uuid:identity_id>/": reading(STAFF),
+    "trust/certificates/<uuid:identity_id>/retire/": acting(STAFF, sure="on"),
+    "trust/certificates/<uuid:identity_id>/revoke/": acting(STAFF, reason="superseded", sure="on"),
+    "trust/exchange/": Rule(STAFF, STAFF),
 }
 #: The partner API: a session opens nothing there, a token of another organisation finds nothing.
 API = {
@@ -207,8 +254,35 @@ def world() -> World:
         "parcel_id": waiting.pk,
         "token": "x" * 43,
         "slug": "portal",
+        "name": DOMAIN,
+        **_of_the_console(),
     }
     return World({name: str(value) for name, value in ids.items()}, _browsers(record, owner))
+
+
+@cache
+def _authority() -> pki_factory.Issued:
+    return pki_factory.make_ca("Rowan Clinic CA")
+
+
+def _of_the_console() -> dict[str, Any]:
+    """A refused mail, and one row of everything that the console shows."""
+    context.ensure_domains()
+    mail = inbox.accept(b"Subject: raw", "a@b.example", [f"newuser@{DOMAIN}"], protocol="smtp")
+    mail_id = mail[f"newuser@{DOMAIN}"].pk
+    InboundMail.objects.filter(pk=mail_id).update(state="refused", code="untrusted_chain")
+    ca = _authority()
+    fields = Anchor.fields_of(Certificate(ca.der))
+    asked = requests.Asked("Rowan Clinic", "it@rowan.example", (), ca.pem.decode())
+    identity = Identity.objects.create(**fields, name=DOMAIN, kind="domain", use="dual", serial="1")
+    return {
+        "mail_id": mail_id,
+        "anchor_id": Anchor.objects.create(**fields).pk,
+        "bundle_id": Bundle.objects.create(name="Providers").pk,
+        "organization_id": Organization.objects.create(name="Rowan Clinic").pk,
+        "request_id": requests.open_request(asked, "web").pk,
+        "identity_id": identity.pk,
+    }
 
 
 def _message(owner: Any, record: Record) -> Message:
