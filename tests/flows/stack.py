@@ -199,8 +199,8 @@ class Stack:
         """The JSON that a command prints."""
         return json.loads(self.manage(*command, "--json", data=data).stdout)
 
-    def ledger(self) -> list[dict[str, Any]]:
-        lines = self.manage("ledger", "--json").stdout.splitlines()
+    def ledger(self, direction: str = "in") -> list[dict[str, Any]]:
+        lines = self.manage("ledger", "--direction", direction, "--json").stdout.splitlines()
         return [json.loads(line) for line in lines]
 
     def account(self, address: str, name: str, *options: str) -> dict[str, str]:
