@@ -15,7 +15,7 @@ from django.db import IntegrityError, close_old_connections, transaction
 from healthvault.store import jobs
 from healthvault.store.blobs import store_blob
 from healthvault.store.faults import fault
-from healthvault.store.models import HolderKey
+from healthvault.store.models import Blob, HolderKey
 from trust import context as trust_context
 
 from .agent.address import normalise
@@ -82,12 +82,21 @@ def _seen_before(copy: Copy) -> InboundMail | None:
         .first()
     )
     if mail is not None and mail.state in InboundMail.AGAIN:
+        if mail.raw_id is None:
+            # Its bytes were shredded after some weeks, and here they are again.
+            mail.holder, mail.raw = _store_bytes(copy)
+            mail.save(update_fields=["holder", "raw"])
         process_again(mail, "resent")
     return mail
 
 
-def _store(copy: Copy) -> InboundMail:
+def _store_bytes(copy: Copy) -> tuple[HolderKey, Blob]:
     holder = HolderKey.create("mail")
+    return holder, store_blob(holder, copy.data)
+
+
+def _store(copy: Copy) -> InboundMail:
+    holder, raw = _store_bytes(copy)
     mail = InboundMail.objects.create(
         sha256=copy.sha256,
         recipient=copy.recipient,
@@ -96,7 +105,7 @@ def _store(copy: Copy) -> InboundMail:
         peer=copy.peer,
         size=len(copy.data),
         holder=holder,
-        raw=store_blob(holder, copy.data),
+        raw=raw,
     )
     MailEvent.objects.create(inbound=mail, name="received")
     jobs.ring(process_inbound, str(mail.pk))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 REMINDER_DAYS = (3, 14, 26)
 MOST_OPEN_PER_CONTACT = 20
+#: Why trusted mail to newuser is refused.
+REFUSED_HERE = ("bad_subject", "too_many_parcels", "unknown_recipient")
 #: The kind of a parcel's holder key.
 HOLDER = "parcel"
 #: What was stored for a parcel that was never made, because the process died, is shredded after this.
@@ -138,12 +140,45 @@ def _already_waiting(mail: InboundMail, opened: incoming.OpenedMessage, offer: O
 
 
 def _finish_as_same(mail: InboundMail, reply: notices.Reply) -> str:
+    """End a copy whose message waits already; its bytes, with question and answer, are not kept twice."""
     from .receive import finish
 
     with transaction.atomic():
         finish(mail, InboundMail.State.PARCELLED, "same_parcel")
         notices.held(mail, reply)
+        _shred_bytes(mail)
     return InboundMail.State.PARCELLED
+
+
+def _shred_bytes(mail: InboundMail) -> None:
+    holder = mail.holder
+    InboundMail.objects.filter(pk=mail.pk).update(raw=None, holder=None)
+    mail.raw = mail.holder = None
+    if holder is not None:
+        holder.delete()
+
+
+def shred_refused() -> int:
+    """Shred the bytes of mail to newuser that was refused as long ago as a parcel is kept.
+
+    They hold a question and its answer, under nothing but the keyring. The row stays. Returns how many.
+    """
+    over = InboundMail.objects.filter(
+        state=InboundMail.State.REFUSED,
+        code__in=REFUSED_HERE,
+        recipient__startswith=addresses.NEWUSER,
+        finished__lte=timezone.now() - timedelta(days=settings.PARCEL_DAYS),
+        raw__isnull=False,
+    )
+    shredded = 0
+    for pk in list(over.values_list("pk", flat=True)[:500]):
+        with transaction.atomic():
+            mail = over.select_for_update().filter(pk=pk).first()
+            if mail is not None and addresses.is_newuser(mail.recipient):
+                _shred_bytes(mail)
+                trail.record("mail.shredded", subject=mail.pk)
+                shredded += 1
+    return shredded
 
 
 def _hold_mail(

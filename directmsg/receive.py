@@ -199,11 +199,12 @@ def file_in_record(
     record = address.record
     assert record is not None
     assert mail.holder is not None
-    Blob.without_data.filter(holder=mail.holder).exclude(pk=mail.raw_id).delete()
+    assert mail.raw is not None
+    Blob.without_data.filter(holder=mail.holder).exclude(pk=mail.raw.pk).delete()
     content = to_incoming(mail, opened, mail.holder, organization_name, subject=subject)
     record_key = record.holder.unwrap()
     with transaction.atomic():
-        parts = Blob.without_data.filter(pk__in=content.blobs).exclude(pk=mail.raw_id)
+        parts = Blob.without_data.filter(pk__in=content.blobs).exclude(pk=mail.raw.pk)
         rewrap_all(parts, mail.holder, record.holder, to_key=record_key)
         take_over_raw(mail, record.holder, record_key)
         message: Message = filing.file_message(record, content)

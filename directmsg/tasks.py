@@ -50,4 +50,5 @@ def expire_parcels() -> None:
 
     parcels.expire()
     parcels.shred_drafts()
+    parcels.shred_refused()
     parcels.remind()

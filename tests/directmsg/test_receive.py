@@ -12,7 +12,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from directmsg import addresses, inbox, parcels, pickup, receive
-from directmsg.models import DirectAddress, InboundMail, MailEvent, Parcel
+from directmsg.models import DirectAddress, InboundMail, MailEvent, OutboundMail, Parcel
+from healthvault.audit.models import AuditEvent
 from healthvault.outbox.models import Notification
 from healthvault.store import jobs
 from healthvault.store.blobs import open_blob, store_blob
@@ -218,6 +219,39 @@ def test_the_same_message_sealed_anew_is_one_parcel(world):
     assert {first.state, second.state, third.state} == {"parcelled"}
     assert Parcel.objects.count() == 2
     assert MailEvent.objects.filter(code="same_parcel").count() == 1
+
+
+def test_the_second_copy_of_a_message_that_waits_is_not_kept(world):
+    inner = world.partner.compose(
+        NEWUSER, "kim@patient.example;First pet?;Biscuit;S", message_id="<one@partner.example>"
+    )
+    for _ in range(2):
+        mail = world.process(world.partner.seal(inner, world.identity), NEWUSER)
+        assert (mail.state, mail.raw, mail.holder) == ("parcelled", None, None)
+    parcels.close(Parcel.objects.get(), "declined")
+    assert not Blob.objects.filter(holder__kind="mail").exclude(holder__in=notices_keys()).exists()
+
+
+def notices_keys():
+    return OutboundMail.objects.values("holder")
+
+
+def test_refused_mail_to_newuser_keeps_its_bytes_as_long_as_a_parcel(world, settings):
+    sealed = world.partner.seal(world.partner.compose(NEWUSER, "kim@patient.example;Pet?;;S"), world.identity)
+    mail = world.process(sealed, NEWUSER)
+    other = world.send(f"nobody.here@{DOMAIN}", "Hello")
+    assert (mail.code, other.code) == ("bad_subject", "unknown_recipient")
+    assert parcels.shred_refused() == 0
+    InboundMail.objects.update(finished=timezone.now() - timedelta(days=settings.PARCEL_DAYS, minutes=1))
+    holder = mail.holder_id
+    assert parcels.shred_refused() == 1
+    mail.refresh_from_db()
+    other.refresh_from_db()
+    assert (mail.state, mail.raw, mail.holder, other.raw is None) == ("refused", None, None, False)
+    assert not HolderKey.objects.filter(pk=holder).exists()
+    assert AuditEvent.objects.filter(action="mail.shredded", subject=str(mail.pk)).exists()
+    again = world.process(sealed, NEWUSER)
+    assert (again.pk, again.code, again.raw is None) == (mail.pk, "bad_subject", False)
 
 
 def test_a_second_parcel_for_an_address_is_announced_a_quarter_of_an_hour_later(world):
