@@ -16,9 +16,24 @@ from records.models import MailboxProof
 
 @receiver(account.email_confirmed)
 def remember_mailbox(request: Any, email_address: Any, **kwargs: Any) -> None:
-    """A mail of allauth's reached the mailbox. (An address verified by a pickup link sends no signal.)"""
-    proofs.add(email_address.user, email_address.email)
-    trail.record("account.email_confirmed", actor=email_address.user, request=request)
+    """A mail of allauth's reached the mailbox. (An address verified by a pickup link sends no signal.)
+
+    Only the person's own act is a proof: what an administrator confirms for them reached nobody.
+    """
+    person = email_address.user
+    if _is_own_act(request, person):
+        proofs.add(person, email_address.email)
+        trail.record("account.email_confirmed", actor=person, request=request)
+    else:
+        trail.record("account.email_confirmed", subject=person, outcome="not_by_the_person", request=request)
+
+
+def _is_own_act(request: Any, person: Any) -> bool:
+    """Whether the person (or nobody yet, at sign-up) asked, and not through the administrators' tables."""
+    route = request.resolver_match
+    if route is not None and "admin" in route.namespaces:
+        return False
+    return not request.user.is_authenticated or request.user.pk == person.pk
 
 
 @receiver(account.email_removed)
