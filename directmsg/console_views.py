@@ -26,6 +26,7 @@ from trust.pki.certs import Certificate
 
 from . import amend, inbox, notify
 from .console_forms import MailFilterForm, ParcelFilterForm, RawForm, WithdrawForm
+from .event_words import told
 from .health import mail_signs
 from .mail_steps import steps_of
 from .models import InboundMail, Parcel
@@ -105,7 +106,7 @@ def mail(request: HttpRequest, mail_id: str) -> HttpResponse:
             _WARNINGS.get(code, code.replace("_", " ")) for code in row.report.get("warnings") or []
         ],
         "anchors": _anchors_tried(row),
-        "events": row.events.all(),
+        "events": told(row.events.all()),
         "parcel": Parcel.objects.filter(inbound=row).only("pk").first(),
         "may_repeat": again and row.raw_id is not None,
         "may_download": again and row.raw_id is not None and row.code != "not_encrypted",
@@ -221,7 +222,7 @@ def parcel(request: HttpRequest, parcel_id: str) -> HttpResponse:
     context = {
         "parcel": row,
         "contact": masked_contact(row),
-        "events": row.events.all(),
+        "events": told(row.events.all()),
         "mails": Notification.objects.filter(kind=notify.PARCEL, related_id=str(row.pk)).order_by("created"),
         "is_open": row.state_now in amend.OPEN,
         "may_reset": row.state_now == Parcel.State.LOCKED and not row.was_reset,

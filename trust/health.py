@@ -106,7 +106,9 @@ def anchors_sign(now: datetime) -> Sign:
         detail = "No partner is trusted: all mail from outside is refused."
         return Sign("bad", "Anchors", detail, "Import an anchor", reverse("trust:anchor_import"))
     if counted["ended"] or counted["soon"]:
-        detail = f"{words} {counted['ended']} ended, {counted['soon']} end within 30 days."
+        ended = f"Ended: {counted['ended']}." if counted["ended"] else ""
+        soon = f"Ending within 30 days: {counted['soon']}." if counted["soon"] else ""
+        detail = " ".join(filter(None, (words, ended, soon)))
         return Sign("warn", "Anchors", detail, "Ask these partners for their next anchor", url)
     return Sign("good", "Anchors", words, url=url)
 

@@ -1,0 +1,63 @@
+"""What each line of the ledger says to an administrator, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from .models import MailEvent
+
+_WORDS = {
+    "received": "Came in",
+    "resent": "Sent again by the sender; judged anew",
+    "again": "Put back by an administrator; judged anew",
+    "filed": "Filed in a record",
+    "parcelled": "Held for pickup",
+    "refused": "Refused",
+    "stuck": "Stuck",
+    "notified": "Was a notification",
+    "contact_bounced": "The mail to the contact came back",
+    "contact_corrected": "The sender corrected the contact's address",
+    "question_changed": "The sender changed the question",
+    "locked": "Locked after wrong answers",
+    "reset": "Given new tries",
+    "claimed": "Picked up",
+    "expired": "Expired; the content was erased",
+    "declined": "Declined by the contact; the content was erased",
+    "withdrawn": "Withdrawn; the content was erased",
+}
+#: A parcel's own meaning of a name that mails use too.
+_OF_PARCELS = {"notified": "The contact was mailed", "resent": "The contact was mailed again"}
+_GOOD = frozenset({"filed", "parcelled", "notified", "claimed"})
+_BAD = frozenset({"refused", "stuck", "contact_bounced", "locked"})
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event for people; `mark` is the class of its place in a timeline."""
+
+    at: datetime
+    words: str
+    code: str
+    mark: str
+
+
+def told(events: Iterable[MailEvent]) -> list[Told]:
+    """Events in plain words; what a mail and its parcel both noted is told once."""
+    found: list[Told] = []
+    for event in events:
+        mark = "is-good" if event.name in _GOOD else "is-bad" if event.name in _BAD else ""
+        one = Told(event.at, words_of(event), event.code, mark)
+        if not found or found[-1].words != one.words:
+            found.append(one)
+    return found
+
+
+def words_of(event: MailEvent) -> str:
+    """One event in plain words; a name that is new here is told as it is."""
+    if event.parcel_id and event.name in _OF_PARCELS:
+        return _OF_PARCELS[event.name]
+    if event.name.startswith("reminded_"):
+        return f"The contact was reminded on day {event.name.removeprefix('reminded_')}"
+    return _WORDS.get(event.name) or event.name.replace("_", " ").capitalize()
