@@ -7,6 +7,8 @@ trust have all passed (`agent.incoming` does that). Every way out of here is a s
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from datetime import datetime
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
@@ -20,8 +22,11 @@ from healthvault.vault.errors import KeyringUnavailable
 from records import filing, intake
 from records.models import Message
 from trust import context as trust_context
-from trust import verdicts
+from trust import resolvers
+from trust.pki.certs import Certificate
 from trust.pki.errors import PkiError
+from trust.pki.path import Chain
+from trust.pki.policy import TrustContext
 
 from . import addresses, confirmations, notices, notify, parcels
 from .agent import incoming
@@ -123,6 +128,23 @@ def _end(
     return state
 
 
+def _verifier(address: str, recipient: trust_context.RecipientContext) -> incoming.PathVerifier:
+    """A path verifier that fetches the issuers and revocation lists a signer's certificate names.
+
+    What it may fetch is bounded for the message as a whole.
+    """
+    budget = resolvers.Budget()
+
+    def verify(leaf: Certificate, hints: Sequence[Certificate], trust: TrustContext, at: datetime) -> Chain:
+        def trust_now() -> TrustContext:
+            now = trust_context.for_address(address)
+            return now.notification_trust if trust is recipient.notification_trust else now.trust
+
+        return resolvers.verify(leaf, hints, trust_now, at, budget)
+
+    return verify
+
+
 def _process(mail: InboundMail) -> str | None:
     recipient = trust_context.for_address(mail.recipient)
     if not recipient.identities:
@@ -142,7 +164,7 @@ def _process(mail: InboundMail) -> str | None:
             )
         ],
         at=timezone.now(),
-        verify=verdicts.verify,
+        verify=_verifier(mail.recipient, recipient),
     )
     fault("mail.decrypted")
     mail.report = incoming.operator_report(report)
