@@ -11,11 +11,36 @@ from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "healthvault.settings")
 
+#: How long a broker may be silent before whoever rings gives up; a worker asks it every second.
+SILENCE_S = 5.0
+
+
+def transport_options(url: str) -> dict[str, object]:
+    """What kombu is told about the broker at `url` ("" is the one in memory).
+
+    Whoever rings stands between a committed row and the answer to a sender: neither a broker that takes
+    connections and stays silent nor one that is away may hold them for longer than a moment. Workers try
+    for ever all the same, since Celery's own loop connects again.
+    """
+    if not url:
+        # The in-memory transport looks once a second by default, which is a second a task.
+        return {"polling_interval": 0.02}
+    once: dict[str, object] = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+    if url.startswith("amqp"):
+        return {**once, "write_timeout": SILENCE_S}
+    return {
+        **once,
+        "visibility_timeout": 600,
+        "socket_timeout": SILENCE_S,
+        "socket_connect_timeout": SILENCE_S,
+    }
+
+
 app = Celery("healthvault")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL or "memory://localhost/",
-    # kombu's in-memory transport looks once a second by default, which is a second a task.
-    broker_transport_options={"polling_interval": 0.02} if settings.EMBEDDED else {"visibility_timeout": 600},
+    broker_transport_options=transport_options(settings.CELERY_BROKER_URL),
+    broker_connection_timeout=SILENCE_S,
     broker_connection_retry_on_startup=True,
     result_backend=None,
     task_ignore_result=True,
@@ -37,7 +62,13 @@ app.conf.update(
             "task": "healthvault.outbox.tasks.sweep_notifications",
             "schedule": settings.SWEEP_SECONDS,
         },
+        "expire-confirmations": {
+            "task": "directmsg.tasks.expire_confirmations",
+            "schedule": settings.SWEEP_SECONDS,
+        },
         "expire-parcels": {"task": "directmsg.tasks.expire_parcels", "schedule": 600},
+        "refresh-bundles": {"task": "trust.tasks.refresh_bundles", "schedule": 600},
+        "refresh-crls": {"task": "trust.tasks.refresh_crls", "schedule": 300},
         "sweep-trust-requests": {"task": "trust.tasks.sweep_requests", "schedule": settings.SWEEP_SECONDS},
         "renew-own-crl": {"task": "trust.tasks.renew_own_crl", "schedule": 3600},
         "sweep-blobs": {"task": "healthvault.store.tasks.sweep_blobs", "schedule": 86_400},
