@@ -62,10 +62,6 @@ app.conf.update(
             "task": "healthvault.outbox.tasks.sweep_notifications",
             "schedule": settings.SWEEP_SECONDS,
         },
-        "expire-confirmations": {
-            "task": "directmsg.tasks.expire_confirmations",
-            "schedule": settings.SWEEP_SECONDS,
-        },
         "expire-parcels": {"task": "directmsg.tasks.expire_parcels", "schedule": 600},
         "refresh-bundles": {"task": "trust.tasks.refresh_bundles", "schedule": 600},
         "refresh-crls": {"task": "trust.tasks.refresh_crls", "schedule": 300},
