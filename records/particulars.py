@@ -15,17 +15,19 @@ from .wording import date_in_words, unit_in_words
 Json = dict[str, Any]
 
 #: HL7 v3 ObservationInterpretation, and words and tone of the mark; codes not here give their display.
+#: "<" and ">" mean off the scale, but many senders write them for below and above the range: both are true of
+#: low and high.
 _INTERPRETATIONS = {
     "H": ("High", "warn"),
     "HH": ("Very high", "bad"),
     "HU": ("Very high", "bad"),
-    "HX": ("Too high to measure", "warn"),
-    ">": ("Too high to measure", "warn"),
+    "HX": ("High", "warn"),
+    ">": ("High", "warn"),
     "L": ("Low", "warn"),
     "LL": ("Very low", "bad"),
     "LU": ("Very low", "bad"),
-    "LX": ("Too low to measure", "warn"),
-    "<": ("Too low to measure", "warn"),
+    "LX": ("Low", "warn"),
+    "<": ("Low", "warn"),
     "A": ("Abnormal", "warn"),
     "AA": ("Very abnormal", "bad"),
     "N": ("Normal", ""),
@@ -96,6 +98,7 @@ _DATE_LABELS = {
     "vital_signs": ("Measured on", "Until"),
     "procedures": ("Done on", "Until"),
     "encounters": ("Date", "Until"),
+    "family_history": ("Since", "Until"),
     "goals": ("Set on", "Due"),
     "file": ("Added on", "Until"),
 }
@@ -321,7 +324,7 @@ def _family(resource: Json) -> Pairs:
     if resource.get("deceasedBoolean"):
         yield "Has died", "Yes"
     for one in resource.get("condition", ()):
-        yield "Age when it began", _quantity(one.get("onsetAge")) or date_in_words(one.get("onsetString"))
+        yield "Age when it began", _quantity(one.get("onsetAge"))
         if one.get("contributedToDeath"):
             yield "Cause of death", "Yes"
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -180,6 +184,67 @@ def test_opened_is_marked_once_and_by_a_form(account, record):
     client.post(f"/messages/{message.pk}/opened/")
     assert first is not None
     assert Message.objects.get().opened == first
+
+
+def test_the_page_asks_until_every_document_is_read(account, record):
+    message = claimed(
+        account, record, ("visit.xml", CDA_TYPE, VISIT), ("map.pdf", "application/pdf", b"%PDF")
+    )
+    client, path = browser(account), f"/messages/{message.pk}/"
+    page = client.get(f"{path}?claimed=1").content.decode()
+    asked = html.unescape(re.search(r'hx-get="([^"]+)" hx-trigger="every 1s"', page)[1])
+    assert asked == f"{path}?unread=1&claimed=1"
+    looks = AuditEvent.objects.filter(action="message.viewed").count()
+    assert client.get(asked, headers={"HX-Request": "true"}).status_code == 204
+    assert AuditEvent.objects.filter(action="message.viewed").count() == looks, "asking again is no new look"
+    filing.read_document(str(Document.objects.get().pk))
+    answer = client.get(asked, headers={"HX-Request": "true"})
+    assert answer.status_code == 286
+    assert b"hx-trigger" not in answer.content
+    assert b"added to the record" in answer.content
+
+
+def test_the_page_does_not_ask_for_ever(account, record):
+    message = claimed(account, record, ("visit.xml", CDA_TYPE, VISIT))
+    client, path = browser(account), f"/messages/{message.pk}/"
+    Document.objects.update(created=timezone.now() - timedelta(minutes=3))
+    answer = client.get(f"{path}?unread=1", headers={"HX-Request": "true"})
+    assert answer.status_code == 286
+    page = client.get(path).content.decode()
+    for text in (answer.content.decode(), page):
+        assert "Look again" in text
+        assert "every 1s" not in text
+
+
+def test_each_attachment_tells_what_became_of_it(account, record):
+    message = claimed(
+        account, record, ("visit.xml", CDA_TYPE, VISIT), ("map.pdf", "application/pdf", b"%PDF")
+    )
+    document = Document.objects.get()
+    filing.read_document(str(document.pk))
+    page = browser(account).get(f"/messages/{message.pk}/").content.decode()
+    for entry in Entry.objects.filter(kind="file"):
+        assert f"/records/{record.pk}/items/{entry.pk}/" in page
+    assert f"/records/{record.pk}/documents/{document.pk}/" in page
+    assert "Test results <strong>2</strong>" in page
+    Document.objects.update(state="unreadable", code="too_deep")
+    page = browser(account).get(f"/messages/{message.pk}/").content.decode()
+    assert "could not be read" in page
+    assert "too_deep" in page
+
+
+def test_a_browser_marks_a_message_read_and_gets_the_new_counts(account, record):
+    message = claimed(account, record)
+    client = browser(account)
+    page = client.get(f"/messages/{message.pk}/").content.decode()
+    assert f'hx-post="/messages/{message.pk}/opened/" hx-trigger="load"' in page
+    assert 'class="count"' in page
+    answer = client.post(f"/messages/{message.pk}/opened/", headers={"HX-Request": "true"})
+    assert answer.status_code == 200
+    assert b'id="read-mark"' in answer.content
+    assert b'class="count"' not in answer.content
+    assert b"<html" not in answer.content
+    assert "hx-post" not in client.get(f"/messages/{message.pk}/").content.decode()
 
 
 # --- decisions ------------------------------------------------------------------------------------------
