@@ -2,12 +2,16 @@
 
 from django.urls import path
 
-from . import console_views, pickup_views, views
+from . import compose_views, console_views, pickup_views, views
 
 app_name = "directmsg"
 
 urlpatterns = [
     path("messages/", views.inbox, name="inbox"),
+    path("messages/compose/", compose_views.write, name="compose"),
+    path("messages/sent/", compose_views.sent, name="sent"),
+    path("messages/sent/<uuid:sent_id>/", compose_views.sent_message, name="sent_message"),
+    path("messages/sent/copies/<uuid:copy_id>/again/", compose_views.again, name="sent_again"),
     path("messages/waiting/", pickup_views.waiting, name="waiting"),
     path("messages/waiting/<uuid:parcel_id>/", pickup_views.choose, name="choose"),
     path("messages/<uuid:message_id>/", views.message, name="message"),

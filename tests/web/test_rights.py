@@ -20,8 +20,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from directmsg import inbox, pickup
-from directmsg.models import InboundMail, Parcel
+from directmsg import compose, confirmations, inbox, pickup
+from directmsg.models import InboundMail, OutboundMail, Parcel
 from healthvault.store.blobs import store_blob
 from records import filing
 from records.models import Document, Entry, Grant, Message, Record, Right
@@ -100,6 +100,10 @@ RULES = {
     "records/<uuid:record_id>/documents/<uuid:document_id>/part/": reading(VIEWERS, 404),
     # Messages.
     "messages/": reading(SIGNED_IN),
+    "messages/compose/": Rule(SIGNED_IN, SIGNED_IN),
+    "messages/sent/": reading(SIGNED_IN),
+    "messages/sent/<uuid:sent_id>/": reading(VIEWERS),
+    "messages/sent/copies/<uuid:copy_id>/again/": acting(MODIFIERS),
     "messages/<uuid:message_id>/": reading(VIEWERS),
     "messages/<uuid:message_id>/opened/": acting(VIEWERS),
     "messages/<uuid:message_id>/html/": reading(VIEWERS),
@@ -237,6 +241,7 @@ def world() -> World:
     record.refresh_from_db()
     message = _message(owner, record)
     document = Document.objects.get()
+    lost = _lost(owner, record)
     filing.read_document(str(document.pk))
     file = Entry.objects.create(
         record=record,
@@ -248,6 +253,8 @@ def world() -> World:
     ids = {
         "record_id": record.pk,
         "message_id": message.pk,
+        "sent_id": lost.message_id,
+        "copy_id": lost.pk,
         "position": 1,
         "entry_id": file.pk,
         "document_id": document.pk,
@@ -294,6 +301,13 @@ def _message(owner: Any, record: Record) -> Message:
     message.html = f"<p>{SECRETS[1]}</p>"
     message.save(update_fields=["html"])
     return message
+
+
+def _lost(owner: Any, record: Record) -> OutboundMail:
+    """A sent message whose one copy did not arrive."""
+    sent = compose.queue_message(owner, record, "office@clinic.example", f"To {SECRETS[1]}", "Hello")
+    confirmations.lose([(sent.outbound.get(), "no_certificate", "")])
+    return OutboundMail.objects.get(message=sent)
 
 
 def _browsers(record: Record, owner: Any) -> dict[str, Client]:
