@@ -5,6 +5,8 @@ as on PostgreSQL; `tries` doubles as the fence, so that a worker which slept thr
 cannot overwrite what its successor did.
 """
 
+import logging
+import time
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -16,6 +18,10 @@ from django.utils import timezone
 
 Job = TypeVar("Job", bound=models.Model)
 
+log = logging.getLogger(__name__)
+
+#: How long nobody rings after the broker failed. Sweeps find the rows meanwhile.
+QUIET_S = 60.0
 #: A job that took its worker down this often is set aside instead of being offered again.
 MOST_KILLS = 3
 
@@ -28,14 +34,28 @@ class LeaseLost(Exception):
     """Another worker took the row meanwhile; what this one did must not be committed."""
 
 
+class _Bell:
+    """The broker, which is left alone for a while after it failed: each try costs its time-out."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def ring(self, task: Task, *args: str) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            task.delay(*args)
+        except Exception:
+            self._quiet_until = time.monotonic() + QUIET_S
+            log.warning("the broker does not answer; sweeps find the rows", exc_info=True)
+
+
+_bell = _Bell()
+
+
 def ring(task: Task, *args: str) -> None:
-    """Tell a worker, after commit, that a row waits. A broker that is down costs latency only."""
-
-    # Not a `partial`: Django names the function when it reports its failure, and a partial has no name.
-    def ring_after_commit() -> None:
-        task.delay(*args)
-
-    transaction.on_commit(ring_after_commit, robust=True)
+    """Tell a worker, after commit, that a row waits. A broker that fails costs latency only."""
+    transaction.on_commit(lambda: _bell.ring(task, *args), robust=True)
 
 
 def claim(model: type[Job], pk: str, *, waiting: str, working: str) -> Job | None:

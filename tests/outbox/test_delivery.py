@@ -15,6 +15,7 @@ from healthvault.outbox.mail import queue_mail
 from healthvault.outbox.models import Notification
 from healthvault.outbox.tasks import sweep_in_process, sweep_notifications
 from healthvault.outbox.transport import SendFailure
+from healthvault.store import jobs
 from healthvault.vault.keyring import generate_key
 
 pytestmark = pytest.mark.django_db
@@ -257,6 +258,7 @@ def test_a_broker_that_is_down_loses_nothing(sent, monkeypatch, django_capture_o
         raise ConnectionError
 
     monkeypatch.setattr(deliver_notification, "delay", down)
+    monkeypatch.setattr(jobs, "_bell", jobs._Bell())
     with transaction.atomic(), django_capture_on_commit_callbacks(execute=True):
         mail = queue()
     sweep_in_process()
