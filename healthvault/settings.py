@@ -430,5 +430,8 @@ LOGGING = {
         "pyhanko_certvalidator": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
         "amqp": {"level": "WARNING"},
+        # gunicorn has handlers of its own, whose lines hold the paths of requests.
+        "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
+        "gunicorn.access": {"handlers": [], "propagate": False, "level": "CRITICAL"},
     },
 }
