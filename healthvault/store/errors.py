@@ -9,6 +9,12 @@ class AnswerNeeded(VaultError):
     code = "answer_needed"
 
 
+class NoAnswerAsked(VaultError):
+    """An answer was given for a key that is under none: it must not pass for a right one."""
+
+    code = "no_answer_asked"
+
+
 class Busy(VaultError):
     """Too many answers are being tried at this moment."""
 

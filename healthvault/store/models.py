@@ -17,7 +17,7 @@ from django.db import models
 from django.db.models.query import QuerySet
 from django.utils import timezone
 
-from healthvault.store.errors import AnswerNeeded, Busy
+from healthvault.store.errors import AnswerNeeded, Busy, NoAnswerAsked
 from healthvault.store.ids import new_id
 from healthvault.store.keyrings import keyring
 from healthvault.vault.answers import (
@@ -103,10 +103,11 @@ class HolderKey(models.Model):
     def unwrap(self, answer: str | None = None) -> bytes:
         """The key, 32 bytes; kept in this instance, so that its sealed fields open after one call.
 
-        Raises AnswerNeeded when it is under an answer and none was given, WrongAnswer, UnknownKey,
-        Tampered, KeyringUnavailable, Busy. With an answer it takes Argon2id's time.
+        Raises AnswerNeeded when it is under an answer and none was given, NoAnswerAsked when it is under
+        none and one was given, WrongAnswer, UnknownKey, Tampered, KeyringUnavailable, Busy. With an answer
+        it takes Argon2id's time, and the answer is compared even if the key is here.
         """
-        if self._key is None:
+        if self._key is None or answer is not None:
             self._key = self._unwrap(answer)
         return self._key
 
@@ -136,6 +137,8 @@ class HolderKey(models.Model):
     def _unwrap(self, answer: str | None) -> bytes:
         wrapped = bytes(self.wrapped)
         if self.answer_salt is None:
+            if answer is not None:
+                raise NoAnswerAsked("this key is under no answer")
             return keyring().unwrap(wrapped, self._aad())
         if answer is None:
             raise AnswerNeeded("this key is under an answer")

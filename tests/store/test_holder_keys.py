@@ -7,7 +7,7 @@ import time
 import pytest
 
 from healthvault.store import models
-from healthvault.store.errors import AnswerNeeded, Busy
+from healthvault.store.errors import AnswerNeeded, Busy, NoAnswerAsked
 from healthvault.store.ids import new_id
 from healthvault.store.models import HolderKey, spend_answer_time
 from healthvault.vault.errors import KeyringUnavailable, Tampered, UnknownKey, WrongAnswer
@@ -144,3 +144,14 @@ def test_ids_are_version_7_and_sort_by_time():
     assert {i.variant for i in ids} == {ids[0].variant}
     assert abs((ids[0].int >> 80) - time.time() * 1000) < 5000
     assert sorted(ids[::50]) == ids[::50]
+
+
+def test_an_answer_is_never_ignored():
+    holder = HolderKey.create("parcel")
+    with pytest.raises(NoAnswerAsked):
+        fresh(holder).unwrap("blue heron")
+    with pytest.raises(NoAnswerAsked):
+        holder.unwrap("blue heron")
+    sealed = HolderKey.prepare("parcel", answer="blue heron")
+    with pytest.raises(WrongAnswer):
+        sealed.unwrap("grey heron")
