@@ -8,14 +8,14 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from healthvault.outbox.models import Notification
 from healthvault.store.models import HolderKey
-from healthvault.vault.errors import WrongAnswer
 from records.proofs import mailbox_hash
 
-from . import notify, parcels
+from . import limits, notify, parcels, pickup
 from .models import Parcel
 from .newuser import normalise_answer
 
@@ -42,6 +42,12 @@ class LockedForGood(CannotAmend):
     code = "locked"
 
 
+class LockedForNow(CannotAmend):
+    """There were too many wrong answers, people's or the sender's own."""
+
+    code = "locked"
+
+
 class TooSoon(CannotAmend):
     """The contact was mailed a moment ago, or often today."""
 
@@ -50,6 +56,12 @@ class TooSoon(CannotAmend):
     def __init__(self, text: str, retry_after_s: int) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+
+
+class TooManyWrong(TooSoon):
+    """Too many wrong answers came from this sender, or from everybody."""
+
+    code = "too_many_tries"
 
 
 class SealedUnderAnswer(CannotAmend):
@@ -93,11 +105,20 @@ class NewQuestion:
     salt: bytes
 
 
-def prepare_question(parcel: Parcel, question: str, answer: str, current_answer: str | None) -> NewQuestion:
+def prepare_question(
+    parcel: Parcel,
+    question: str,
+    answer: str,
+    current_answer: str | None,
+    *,
+    request: HttpRequest | None = None,
+) -> NewQuestion:
     """Put the key of a parcel under the answer to another question; nothing is written yet.
 
-    A parcel that has a question opens only with `current_answer`. Takes the time of two answers: not
-    for use inside a transaction. Raises NotWaiting, SealedUnderAnswer.
+    A parcel that has a question opens only with `current_answer`; a wrong one counts as a person's does,
+    and the third locks the parcel. Takes the time of two answers: not for use inside a transaction.
+    `request` tells the audit trail from where. Raises NotWaiting, SealedUnderAnswer, LockedForNow,
+    TooManyWrong.
     """
     holder = parcel.holder
     if holder is None or parcel.state_now not in OPEN:
@@ -105,7 +126,7 @@ def prepare_question(parcel: Parcel, question: str, answer: str, current_answer:
     before = bytes(holder.wrapped)
     # An instance of its own, not saved: the row changes in the transaction that changes the question.
     changed = HolderKey(pk=holder.pk, kind=holder.kind, wrapped=before, answer_salt=holder.answer_salt)
-    _open_with(changed, current_answer)
+    _open(parcel, changed, current_answer, request)
     changed.seal_under_answer(normalise_answer(answer))
     assert changed.answer_salt is not None
     return NewQuestion(question, before, bytes(changed.wrapped), bytes(changed.answer_salt))
@@ -142,9 +163,8 @@ def _announce_to(row: Parcel, email: str) -> None:
     if row.state != Parcel.State.WAITING:
         raise NotWaiting("It is locked; send it again first.")
     contact_hash = mailbox_hash(email)
-    same = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
-    if same.exclude(pk=row.pk).count() >= parcels.MOST_OPEN_PER_CONTACT:
-        raise parcels.TooManyParcels
+    limits.one_at_a_time(limits.contact(contact_hash))
+    parcels.require_room(contact_hash, besides=row)
     row.contact_email, row.contact_hash = email, contact_hash
     row.notified = row.bounced = None
     row.save(update_fields=["contact_email", "contact_hash", "notified", "bounced"])
@@ -152,17 +172,27 @@ def _announce_to(row: Parcel, email: str) -> None:
     parcels.new_link(row)
 
 
-def _open_with(holder: HolderKey, current_answer: str | None) -> None:
+def _open(parcel: Parcel, holder: HolderKey, current_answer: str | None, request: HttpRequest | None) -> None:
+    """Unwrap the key in `holder`, with the answer where it is under one."""
     if holder.answer_salt is None:
         holder.unwrap()
         return
-    given = normalise_answer(current_answer or "")
-    if not given:
-        raise SealedUnderAnswer("The content is sealed under the present answer: send it as current_answer.")
+    who = f"organization {parcel.organization_id}"
+    opening = Parcel(pk=parcel.pk, organization_id=parcel.organization_id, holder=holder)
     try:
-        holder.unwrap(answer=given)
-    except WrongAnswer as error:
+        pickup.answer(opening, None, current_answer or "", who, request=request)
+    except pickup.NothingEntered as error:
+        told = "The content is sealed under the present answer: send it as current_answer."
+        raise SealedUnderAnswer(told) from error
+    except pickup.WrongAnswer as error:
+        parcels.event(parcel, "current_answer_wrong")
         raise SealedUnderAnswer("current_answer is not the present answer.") from error
+    except pickup.Locked as error:
+        raise LockedForNow("There were too many wrong answers: send it again first.") from error
+    except pickup.TooManyTries as error:
+        raise TooManyWrong("There were too many wrong answers.", error.retry_after_s) from error
+    except pickup.NotWaiting as error:
+        raise NotWaiting("It was picked up, or it is over.") from error
 
 
 def _open_row(parcel: Parcel) -> Parcel:

@@ -213,7 +213,9 @@ class ParcelDetail(OwnParcels):
             question = None
             if values["question"]:
                 current = values.get("current_answer")
-                question = amend.prepare_question(parcel, values["question"], values["answer"], current)
+                question = amend.prepare_question(
+                    parcel, values["question"], values["answer"], current, request=request
+                )
             amend.change(parcel, values.get("contact_email"), question)
         self.note("api.parcel_changed", parcel)
         return self.told(parcel)

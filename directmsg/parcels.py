@@ -26,7 +26,7 @@ from records.proofs import mailbox_hash
 from trust import context as trust_context
 from trust.models import Organization
 
-from . import addresses, notices, notify
+from . import addresses, limits, notices, notify
 from .models import DirectAddress, InboundMail, MailEvent, Parcel
 from .newuser import BadSubject, NewUserSubject, normalise_answer, parse_subject
 
@@ -47,6 +47,10 @@ class TooManyParcels(Exception):
     """The contact address has as many open parcels as one address may have."""
 
     code = "too_many_parcels"
+
+
+class SameParcel(Exception):
+    """The very message waits for its contact address already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,9 @@ def _hold_mail(
     reply = notices.Reply.about(opened, mail.recipient, subject=subject)
 
     def close(parcel: Parcel) -> None:
+        if _already_waiting(mail, opened, offer):
+            # Another worker held the other copy since we looked; this transaction now sees it.
+            raise SameParcel
         assert parcel.holder is not None
         take_over_raw(mail, parcel.holder)
         finish(mail, InboundMail.State.PARCELLED)
@@ -203,7 +210,10 @@ def _hold_mail(
         else:
             notices.held(mail, reply)
 
-    hold(offer, build, inbound=mail, close=close)
+    try:
+        hold(offer, build, inbound=mail, close=close)
+    except SameParcel:
+        return _finish_as_same(mail, reply)
     return InboundMail.State.PARCELLED
 
 
@@ -224,7 +234,7 @@ def hold(
     when it does not come to that, what was stored is shredded. Raises `TooManyParcels`.
     """
     contact_hash = mailbox_hash(offer.contact_email)
-    _require_room(contact_hash)
+    require_room(contact_hash)
     answer = normalise_answer(offer.answer) if offer.answer is not None else None
     holder = HolderKey.prepare(HOLDER, answer=answer)
     holder.save(force_insert=True)
@@ -242,8 +252,11 @@ def _drafts() -> QuerySet[HolderKey]:
     return HolderKey.objects.filter(~Exists(Parcel.objects.filter(holder=OuterRef("pk"))), kind=HOLDER)
 
 
-def _require_room(contact_hash: str) -> None:
+def require_room(contact_hash: str, *, besides: Parcel | None = None) -> None:
+    """Raise TooManyParcels when as many as allowed wait for a contact address, `besides` this one."""
     open_now = Parcel.objects.filter(contact_hash=contact_hash, state=Parcel.State.WAITING)
+    if besides is not None:
+        open_now = open_now.exclude(pk=besides.pk)
     if open_now.count() >= MOST_OPEN_PER_CONTACT:
         raise TooManyParcels
 
@@ -259,7 +272,8 @@ def _hold_stored(
 ) -> Parcel:
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        _require_room(contact_hash)
+        limits.one_at_a_time(limits.contact(contact_hash))
+        require_room(contact_hash)
         parcel = Parcel.objects.create(
             source=offer.source,
             inbound=inbound,
@@ -379,13 +393,20 @@ def remind() -> int:
             created__gt=today - timedelta(days=day + 1),
         ).select_related("inbound")
         for parcel in due[:500]:
-            name = f"reminded_{day}"
-            if not parcel.events.filter(name=name).exists():
-                event(parcel, name)
-                new_link(parcel, template="parcel_reminder")
-                reminded += 1
+            reminded += _remind_once(parcel, f"reminded_{day}")
     _tell_of_last_week(today)
     return reminded
+
+
+def _remind_once(parcel: Parcel, name: str) -> bool:
+    """The event and the new link, both or none."""
+    with transaction.atomic():
+        row = Parcel.objects.select_for_update(of=("self",)).select_related("inbound").get(pk=parcel.pk)
+        if row.state_now != Parcel.State.WAITING or row.events.filter(name=name).exists():
+            return False
+        event(row, name)
+        new_link(row, template="parcel_reminder")
+    return True
 
 
 def _tell_of_last_week(now: datetime) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ from records.access import visible_to
 from records.intake import IncomingMessage
 from records.models import Account, Message, Record, Right
 
-from . import notify, parcels
+from . import limits, notify, parcels
 from .models import AnswerAttempt, InboundMail, Parcel, PickupCode
 from .newuser import contact_matches, normalise_answer
+
+log = logging.getLogger(__name__)
 
 ANSWERS_PER_CONTACT_A_DAY = 10
 ANSWERS_PER_ACCOUNT_A_DAY = 20
@@ -42,6 +45,7 @@ ANSWERS_IN_TEN_MINUTES = 100
 CODE_LIFE = timedelta(minutes=10)
 CODE_TRIES = 5
 CODES_A_DAY = 5
+CODES_PER_CONTACT_A_DAY = 10
 #: How a wrong answer stands in a parcel's tries; one being compared has the time of its start.
 WRONG = "wrong"
 IN_FLIGHT = timedelta(minutes=1)
@@ -137,21 +141,30 @@ def others_for_same_contact(parcel: Parcel) -> list[Parcel]:
 # --- the question -------------------------------------------------------------------------------------------
 
 
-def answer(parcel: Parcel, account: Account, text: str, network: str) -> bytes:
+def answer(
+    parcel: Parcel, account: Account | None, text: str, network: str, *, request: HttpRequest | None = None
+) -> bytes:
     """Try `text` on the question of `parcel`; returns the opened holder key.
 
     A try is counted before the comparison, so that parallel guesses win nothing; an empty answer
-    and a wrong one given before cost none. Raises NothingEntered, WrongAnswer, Locked,
+    and a wrong one given before cost none. Without `account` it is the sender who tries, over the partner
+    API. `request` tells the audit trail from where. Raises NothingEntered, WrongAnswer, Locked,
     TooManyTries, NotWaiting.
     """
     given = normalise_answer(text)
     if not given:
         raise NothingEntered
-    return _attempt(parcel, account, given, network, lambda: _holder(parcel).unwrap(answer=given))
+    who = Trier(account, network, request)
+    return _attempt(parcel, who, given, lambda: _holder(parcel).unwrap(answer=given))
 
 
-def contact(parcel: Parcel, account: Account, typed: str, network: str) -> bytes:
-    """Compare a typed contact address with that of a parcel without question; returns its key."""
+def contact(
+    parcel: Parcel, account: Account, typed: str, network: str, *, request: HttpRequest | None = None
+) -> bytes:
+    """Compare a typed contact address with that of a parcel without question; returns its key.
+
+    Errors as of `answer`.
+    """
     if not typed.strip():
         raise NothingEntered
 
@@ -160,7 +173,21 @@ def contact(parcel: Parcel, account: Account, typed: str, network: str) -> bytes
             raise DoesNotOpen("another address")
         return _holder(parcel).unwrap()
 
-    return _attempt(parcel, account, typed.strip().casefold(), network, compare)
+    return _attempt(parcel, Trier(account, network, request), typed.strip().casefold(), compare)
+
+
+@dataclass(frozen=True, slots=True)
+class Trier:
+    """Who tries, and from where."""
+
+    account: Account | None
+    network: str
+    request: HttpRequest | None = None
+
+    def note(self, parcel: Parcel, outcome: str) -> None:
+        """A line in the audit trail."""
+        actor = self.account or f"organization {parcel.organization_id}"
+        trail.record("parcel.try", actor=actor, subject=parcel.pk, outcome=outcome, request=self.request)
 
 
 def _holder(parcel: Parcel) -> HolderKey:
@@ -169,31 +196,33 @@ def _holder(parcel: Parcel) -> HolderKey:
     return parcel.holder
 
 
-def _attempt(
-    parcel: Parcel, account: Account, given: str, network: str, compare: Callable[[], bytes]
-) -> bytes:
+def _attempt(parcel: Parcel, who: Trier, given: str, compare: Callable[[], bytes]) -> bytes:
     mark = lookup_hash("answer", f"{parcel.pk}:{given}")
-    attempt = _reserve(parcel, account, mark, network)
+    try:
+        attempt = _reserve(parcel, who, mark)
+    except PickupError as refused:
+        who.note(parcel, "repeated" if isinstance(refused, WrongAnswer) else refused.code)
+        raise
     if isinstance(attempt, Locked):
         raise attempt
     try:
         key = compare()
     except DoesNotOpen:
-        raise _settle_wrong(parcel, mark) from None
+        raise _settle_wrong(parcel, who, mark) from None
     except VaultError as error:
         if attempt is not None:
             # Nothing was compared: the try is given back.
-            _settle_right(parcel, mark, attempt)
+            _settle_right(parcel, who, mark, attempt, outcome=error.code)
         if isinstance(error, Busy):
             raise TooManyTries from error
         raise
     finally:
         fault("claim.checked")
-    _settle_right(parcel, mark, attempt)
+    _settle_right(parcel, who, mark, attempt)
     return key
 
 
-def _reserve(parcel: Parcel, account: Account, mark: str, network: str) -> AnswerAttempt | Locked | None:
+def _reserve(parcel: Parcel, who: Trier, mark: str) -> AnswerAttempt | Locked | None:
     """Count a try before it is compared; the same answer in flight or seen before costs none.
 
     One whose process died in the middle was counted, and nobody knows whether it was right: given again
@@ -212,20 +241,20 @@ def _reserve(parcel: Parcel, account: Account, mark: str, network: str) -> Answe
             row.wrong_answers = {**seen, mark: now.isoformat()}
             row.save(update_fields=["wrong_answers"])
             return None
-        _check_limits(row, account, network)
+        _check_limits(row, who)
         if row.tries_left == 0:
             if _all_wrong(seen, now):
                 _lock(row)
                 row.save(update_fields=["state", "decided"])
+                who.note(row, Locked.code)
                 return Locked()
             # Every try is in flight; which of them was right is about to be known.
             raise TooManyTries
         row.wrong_answers = {**seen, mark: now.isoformat()}
         row.tries_left -= 1
         row.save(update_fields=["wrong_answers", "tries_left"])
-        trail.record("parcel.try", actor=account, subject=row.pk)
         return AnswerAttempt.objects.create(
-            parcel=row, contact_hash=row.contact_hash, account=account, network=network
+            parcel=row, contact_hash=row.contact_hash, account=who.account, network=who.network
         )
 
 
@@ -243,19 +272,24 @@ def _require_waiting(row: Parcel) -> None:
         raise NotWaiting
 
 
-def _check_limits(row: Parcel, account: Account, network: str) -> None:
+def _check_limits(row: Parcel, who: Trier) -> None:
+    """Raise TooManyTries when a limit over all parcels is reached; these are counted one at a time."""
+    limits.one_at_a_time(limits.ANSWERS)
     now = timezone.now()
     today = AnswerAttempt.objects.filter(created__gt=now - timedelta(days=1))
+    if today.filter(created__gt=now - timedelta(minutes=10)).count() >= ANSWERS_IN_TEN_MINUTES:
+        log.error("the brake on answers is on: too many wrong ones", extra={"code": "answer_brake"})
+        raise TooManyTries
     if (
         today.filter(contact_hash=row.contact_hash).count() >= ANSWERS_PER_CONTACT_A_DAY
-        or today.filter(account=account).count() >= ANSWERS_PER_ACCOUNT_A_DAY
-        or today.filter(network=network).count() >= ANSWERS_PER_NETWORK_A_DAY
-        or today.filter(created__gt=now - timedelta(minutes=10)).count() >= ANSWERS_IN_TEN_MINUTES
+        or (who.account and today.filter(account=who.account).count() >= ANSWERS_PER_ACCOUNT_A_DAY)
+        or today.filter(network=who.network).count() >= ANSWERS_PER_NETWORK_A_DAY
     ):
         raise TooManyTries
 
 
-def _settle_wrong(parcel: Parcel, mark: str) -> PickupError:
+def _settle_wrong(parcel: Parcel, who: Trier, mark: str) -> PickupError:
+    """What a wrong answer leads to; the parcel is locked when it was the last try."""
     with transaction.atomic():
         row = Parcel.objects.select_for_update().get(pk=parcel.pk)
         if row.state_now != Parcel.State.WAITING:
@@ -269,6 +303,7 @@ def _settle_wrong(parcel: Parcel, mark: str) -> PickupError:
         if out_of_tries:
             _lock(row)
         row.save(update_fields=["wrong_answers", "state", "decided"])
+        who.note(row, Locked.code if out_of_tries else WRONG)
     return Locked() if out_of_tries else WrongAnswer(row.tries_left)
 
 
@@ -278,8 +313,10 @@ def _lock(row: Parcel) -> None:
     parcels.event(row, "locked")
 
 
-def _settle_right(parcel: Parcel, mark: str, attempt: AnswerAttempt | None) -> None:
-    """A right answer costs no try."""
+def _settle_right(
+    parcel: Parcel, who: Trier, mark: str, attempt: AnswerAttempt | None, *, outcome: str = "right"
+) -> None:
+    """A right answer costs no try, nor does one that could not be compared."""
     with transaction.atomic():
         row = Parcel.objects.select_for_update().get(pk=parcel.pk)
         seen = dict(row.wrong_answers or {})
@@ -289,6 +326,7 @@ def _settle_right(parcel: Parcel, mark: str, attempt: AnswerAttempt | None) -> N
             row.save(update_fields=["wrong_answers", "tries_left"])
         if attempt is not None:
             attempt.delete()
+        who.note(row, outcome)
 
 
 # --- the mailbox --------------------------------------------------------------------------------------------
@@ -302,12 +340,18 @@ def needs_code(parcel: Parcel, account: Account) -> bool:
 def send_code(parcel: Parcel, account: Account) -> None:
     """Mail a new 8-digit code to the parcel's contact address; older codes stop working.
 
-    Raises TooManyCodes after five in a day.
+    Raises TooManyCodes after five in a day, or ten to that address for whatever accounts.
     """
     code = f"{secrets.randbelow(10**8):08d}"
     with transaction.atomic():
-        mine = PickupCode.objects.filter(contact_hash=parcel.contact_hash, account=account)
-        if mine.filter(created__gt=timezone.now() - timedelta(days=1)).count() >= CODES_A_DAY:
+        limits.one_at_a_time(limits.contact(parcel.contact_hash))
+        theirs = PickupCode.objects.filter(contact_hash=parcel.contact_hash)
+        mine = theirs.filter(account=account)
+        today = timezone.now() - timedelta(days=1)
+        if (
+            mine.filter(created__gt=today).count() >= CODES_A_DAY
+            or theirs.filter(created__gt=today).count() >= CODES_PER_CONTACT_A_DAY
+        ):
             raise TooManyCodes
         mine.filter(used__isnull=True).update(used=timezone.now())
         made = PickupCode(contact_hash=parcel.contact_hash, account=account, tries_left=CODE_TRIES)
@@ -378,7 +422,7 @@ def claim(
     The blobs are re-wrapped under the record's key and stay where they are; reading documents
     follows by the worker. `request` tells the audit trail from where. Raises NotWaiting, NotYourRecord.
     """
-    if not visible_to(account, Right.MODIFY).filter(pk=record.pk).exists():
+    if not _may_claim(parcel, account, record):
         raise NotYourRecord
     content, holder = preview(parcel, key).content, _holder(parcel)
     record_key = record.holder.unwrap()
@@ -394,7 +438,9 @@ def claim(
             content=None,
             holder=None,
         )
-        if not won:
+        # The row is ours now, so that nobody changes the question any more.
+        as_asked = HolderKey.objects.filter(pk=holder.pk, answer_salt=holder.answer_salt)
+        if not won or not as_asked.exists():
             raise NotWaiting
         blobs = Blob.objects.filter(pk__in=content.blobs)
         rewrap_all(blobs, key, record.holder, to_key=record_key)
@@ -409,6 +455,16 @@ def claim(
         fault("claim.filed")
     fault("claim.committed")
     return message
+
+
+def _may_claim(parcel: Parcel, account: Account, record: Record) -> bool:
+    """What waits in a record goes nowhere else, and only by its custodians."""
+    right = Right.MODIFY
+    if parcel.for_record_id is not None:
+        if parcel.for_record_id != record.pk:
+            return False
+        right = Right.CUSTODIAN
+    return visible_to(account, right).filter(pk=record.pk).exists()
 
 
 def decline(parcel: Parcel, account: Account | None) -> bool:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from directmsg import pickup
 from directmsg.models import MailEvent, Parcel
+from healthvault.audit.models import AuditEvent
 from healthvault.outbox.models import Notification
 from healthvault.store.models import Blob, HolderKey
 from tests import factories
@@ -155,3 +156,39 @@ def test_a_question_may_be_put_before_what_had_none(partner):
     with pytest.raises(Exception, match="answer"):
         fresh(told).holder.unwrap()
     assert pickup.answer(fresh(told), factories.account(), "Biscuit", NETWORK)
+
+
+def test_guesses_at_the_present_answer_count_like_tries(partner):
+    told = partner.post(parcel_body()).json()
+    where = f"{PARCELS}{told['id']}/"
+    change = {"question": "Street you grew up in?", "answer": "Juniper Lane"}
+    for guess in ("Rex", "rex", "Max"):
+        problem(
+            partner.request("PATCH", where, {**change, "current_answer": guess}), 409, "sealed_under_answer"
+        )
+    assert fresh(told).tries_left == 1
+    problem(partner.request("PATCH", where, {**change, "current_answer": "Bo"}), 409, "locked")
+    assert fresh(told).state == "locked"
+    problem(partner.request("PATCH", where, {**change, "current_answer": "Biscuit"}), 409, "locked")
+    names = list(MailEvent.objects.filter(parcel=fresh(told)).values_list("name", flat=True))
+    assert names == ["parcelled", *["current_answer_wrong"] * 3, "locked"]
+    tries = AuditEvent.objects.filter(action="parcel.try").order_by("id")
+    outcomes = ["wrong", "repeated", "wrong", "locked", "locked"]
+    assert list(tries.values_list("outcome", flat=True)) == outcomes
+    assert set(tries.values_list("actor", "address")) == {
+        (f"organization {fresh(told).organization_id}", "127.0.0.1")
+    }
+
+    Notification.objects.update(created=timezone.now() - timedelta(minutes=16))
+    assert partner.post(path=f"{where}resend/").status_code == 200
+    assert partner.request("PATCH", where, {**change, "current_answer": "Biscuit"}).status_code == 200
+
+
+def test_guesses_at_the_present_answers_of_many_parcels_run_into_the_limit(partner, monkeypatch):
+    monkeypatch.setattr(pickup, "ANSWERS_PER_NETWORK_A_DAY", 2)
+    change = {"question": "Street?", "answer": "Juniper Lane", "current_answer": "Rex"}
+    for number in range(3):
+        told = partner.post(parcel_body(contact_email=f"p{number}@patient.example")).json()
+        answer = partner.request("PATCH", f"{PARCELS}{told['id']}/", change)
+        problem(answer, *((409, "sealed_under_answer") if number < 2 else (429, "too_many_tries")))
+    assert answer.headers["Retry-After"] == "30"

@@ -85,7 +85,7 @@ def interrupted(parcel: Parcel, account, text: str, *, ago: timedelta = timedelt
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pickup._attempt(parcel, account, normalise_answer(text), NETWORK, die)
+        pickup._attempt(parcel, pickup.Trier(account, NETWORK), normalise_answer(text), die)
     row = reload(parcel)
     mark = next(name for name, value in row.wrong_answers.items() if value != "wrong")
     row.wrong_answers = {**row.wrong_answers, mark: (timezone.now() - ago).isoformat()}
@@ -134,7 +134,7 @@ def test_a_try_that_was_not_compared_is_given_back(account):
         raise KeyringUnavailable("the key service does not answer")
 
     with pytest.raises(KeyringUnavailable):
-        pickup._attempt(reload(parcel), account, "biscuit", NETWORK, down)
+        pickup._attempt(reload(parcel), pickup.Trier(account, NETWORK), "biscuit", down)
     assert (reload(parcel).tries_left, reload(parcel).wrong_answers) == (3, {})
     assert not AnswerAttempt.objects.exists()
 
@@ -150,7 +150,7 @@ def test_an_answer_to_the_question_before_is_not_held_against_the_new_one(accoun
 
     given = normalise_answer("Juniper Lane")
     with pytest.raises(pickup.NotWaiting):
-        pickup._attempt(reload(parcel), account, given, NETWORK, compare)
+        pickup._attempt(reload(parcel), pickup.Trier(account, NETWORK), given, compare)
     assert pickup.answer(reload(parcel), account, "Juniper Lane", NETWORK)
     assert reload(parcel).tries_left == 3
 
@@ -194,6 +194,14 @@ def test_codes_run_out(account):
         pickup.send_code(parcel, account)
     with pytest.raises(pickup.TooManyCodes):
         pickup.send_code(parcel, account)
+
+
+def test_codes_run_out_for_an_address_over_all_accounts():
+    parcel = factories.parcel(question=None, answer=None)
+    for number in range(10):
+        pickup.send_code(parcel, factories.account(f"p{number}@stranger.example"))
+    with pytest.raises(pickup.TooManyCodes):
+        pickup.send_code(parcel, factories.account("last@stranger.example"))
 
 
 def test_a_claim_moves_everything_and_shreds_the_parcel(account):
@@ -274,6 +282,39 @@ def test_parallel_guesses_win_no_extra_tries(account):
     assert refused.count("wrong_answer") <= 3
     assert AnswerAttempt.objects.count() == 3
     assert reload(parcel).state == Parcel.State.LOCKED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_guesses_at_many_parcels_stay_within_the_limits(account, monkeypatch):
+    monkeypatch.setattr(pickup, "ANSWERS_PER_ACCOUNT_A_DAY", 3)
+    made = [factories.parcel(f"p{n}@patient.example", None, None) for n in range(12)]
+    refused: list[str] = []
+
+    def guess(number: int) -> None:
+        try:
+            pickup.contact(reload(made[number]), account, "wrong@patient.example", NETWORK)
+        except pickup.PickupError as error:
+            refused.append(error.code)
+
+    run_parallel(guess, 12)
+    assert sorted(refused) == ["too_many_tries"] * 9 + ["wrong_answer"] * 3
+    assert AnswerAttempt.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_senders_leave_no_more_than_an_address_may_have(monkeypatch):
+    monkeypatch.setattr(parcels, "MOST_OPEN_PER_CONTACT", 2)
+    refused: list[int] = []
+
+    def hold(number: int) -> None:
+        try:
+            factories.parcel(question=None, answer=None)
+        except parcels.TooManyParcels:
+            refused.append(number)
+
+    run_parallel(hold, 8)
+    assert (Parcel.objects.count(), len(refused)) == (2, 6)
+    assert HolderKey.objects.filter(kind="parcel").count() == 2
 
 
 @pytest.mark.django_db(transaction=True)
