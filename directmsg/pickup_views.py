@@ -21,7 +21,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from healthvault.audit import trail
 from records import proofs
-from records.access import signed_in
+from records.access import signed_in, visible_to
+from records.models import Right
 
 from . import addresses, find, pickup
 from .forms import AnswerForm, ClaimForm, CodeForm, ContactForm, FindForm
@@ -81,7 +82,7 @@ def _others(request: HttpRequest, parcel: Parcel) -> list[Parcel]:
 def not_for_me(request: HttpRequest) -> HttpResponse:
     """Decline: the content is erased and the sender learns that the address was wrong."""
     parcel = _pending(request)
-    if parcel is None:
+    if parcel is None or _meant_another(request, parcel):
         return redirect("directmsg:pickup")
     if "sure" not in request.POST:
         return render(request, "directmsg/pickup_decline.html", {"parcel": parcel})
@@ -112,7 +113,7 @@ def with_parcel(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     @wraps(view)
     def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         parcel = _pending(request)
-        if parcel is None or parcel.state == Parcel.State.LOCKED:
+        if parcel is None or parcel.state == Parcel.State.LOCKED or _meant_another(request, parcel):
             return redirect("directmsg:pickup")
         return view(request, parcel, *args, **kwargs)
 
@@ -168,13 +169,14 @@ def answer(request: HttpRequest, parcel: Parcel) -> HttpResponse:
 def _try(request: HttpRequest, parcel: Parcel, form: AnswerForm | ContactForm) -> bytes:
     network = pickup.network_of(get_adapter(request).get_client_ip(request))
     if isinstance(form, AnswerForm):
-        return pickup.answer(parcel, signed_in(request), form.cleaned_data["answer"], network)
-    return pickup.contact(parcel, signed_in(request), form.cleaned_data["email"], network)
+        typed = form.cleaned_data["answer"]
+        return pickup.answer(parcel, signed_in(request), typed, network, request=request)
+    return pickup.contact(parcel, signed_in(request), form.cleaned_data["email"], network, request=request)
 
 
 def _go_on(request: HttpRequest, parcel: Parcel, key: bytes) -> HttpResponse:
     request.session.cycle_key()
-    request.session[OPENED] = {"parcel": str(parcel.pk), "account": str(request.user.pk), "key": key.hex()}
+    request.session[OPENED] = {**_opening(request, parcel), "key": key.hex()}
     if pickup.needs_code(parcel, signed_in(request)):
         try:
             pickup.send_code(parcel, signed_in(request))
@@ -258,7 +260,29 @@ def _pending(request: HttpRequest) -> Parcel | None:
     )
     if parcel is None or parcel.state_now not in (Parcel.State.WAITING, Parcel.State.LOCKED):
         return None
+    if parcel.for_record_id is not None and not _is_custodian(request, parcel):
+        return None
     return parcel
+
+
+def _is_custodian(request: HttpRequest, parcel: Parcel) -> bool:
+    """Whether this person still keeps the record a parcel waits in."""
+    if not request.user.is_authenticated or parcel.for_record is None:
+        return False
+    return visible_to(signed_in(request), Right.CUSTODIAN).filter(pk=parcel.for_record.pk).exists()
+
+
+def _meant_another(request: HttpRequest, parcel: Parcel) -> bool:
+    """Whether a form comes from the page of another parcel than the session's, and is not to count.
+
+    The session holds one parcel, and a person may have opened two links side by side.
+    """
+    if request.method != "POST" or request.POST.get("parcel") == str(parcel.pk):
+        return False
+    messages.warning(
+        request, "Nothing was done: you opened another link meanwhile. This is what that link leads to."
+    )
+    return True
 
 
 def _drop(request: HttpRequest) -> None:
@@ -268,10 +292,16 @@ def _drop(request: HttpRequest) -> None:
 
 def _opened_key(request: HttpRequest, parcel: Parcel) -> bytes | None:
     """The parcel's key, when this session opened it for this very account."""
-    opened = request.session.get(OPENED)
-    if not opened or opened["parcel"] != str(parcel.pk) or opened["account"] != str(request.user.pk):
-        return None
-    return bytes.fromhex(opened["key"])
+    opened = dict(request.session.get(OPENED) or {})
+    key = opened.pop("key", "")
+    return bytes.fromhex(key) if key and opened == _opening(request, parcel) else None
+
+
+def _opening(request: HttpRequest, parcel: Parcel) -> dict[str, str]:
+    """What an opened parcel is bound to: parcel, account, and the question as it was answered."""
+    salt = parcel.holder.answer_salt if parcel.holder is not None else None
+    asked = bytes(salt).hex() if salt is not None else ""
+    return {"parcel": str(parcel.pk), "account": str(request.user.pk), "asked": asked}
 
 
 def _claimed_by_me(request: HttpRequest) -> Parcel | None:

@@ -11,13 +11,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from directmsg import parcels, pickup
+from directmsg import amend, parcels, pickup
 from directmsg.models import AnswerAttempt, DirectAddress, MailEvent, Parcel, PickupCode
 from healthvault.audit.models import AuditEvent
 from healthvault.outbox.models import Notification
 from healthvault.store import models as store_models
 from healthvault.store.models import Blob
-from records.models import Account, Attachment, Grant, Message, Record
+from records import proofs
+from records.models import Account, Attachment, Grant, Message, Record, Right
 from tests import factories
 from tests.documents import CDA_TYPE, VISIT
 
@@ -39,15 +40,23 @@ def record(account) -> Record:
     return factories.record(account)
 
 
+class Browser(Client):
+    """A browser with one tab: its forms name the parcel of its session, as the pages do."""
+
+    def post(self, path, data=None, *args, **options):
+        shown = self.session.get("pickup", {}).get("parcel", "")
+        return super().post(path, {"parcel": shown, **(data or {})}, *args, **options)
+
+
 def link_of(parcel: Parcel) -> str:
     """The path of the newest link mailed for a parcel."""
     mail = Notification.objects.filter(related_id=str(parcel.pk)).order_by("created").last()
     return re.search(r"/pickup/[\w-]{43}/", mail.text)[0]
 
 
-def browser(account: Account | None = None, parcel: Parcel | None = None) -> Client:
+def browser(account: Account | None = None, parcel: Parcel | None = None) -> Browser:
     """A browser, signed in as `account`, that came by the link of `parcel`."""
-    made = Client()
+    made = Browser()
     if account is not None:
         made.force_login(account)
     if parcel is not None:
@@ -62,7 +71,7 @@ def state(parcel: Parcel) -> dict:
 # --- the whole way --------------------------------------------------------------------------------------
 def test_from_the_link_to_the_record(account, record):
     parcel = factories.parcel(files=FILES)
-    client = Client()
+    client = Browser()
     arrived = client.get(link_of(parcel))
     assert (arrived.status_code, arrived.headers["Location"]) == (302, PICKUP)
 
@@ -145,7 +154,7 @@ def test_machines_that_open_links_change_nothing(account):
     for number in range(50):
         scanner = Client(headers={"User-Agent": SCANNERS[number % len(SCANNERS)]})
         assert scanner.get(link, follow=True).status_code == 200
-    assert Client().head(link).status_code == 302
+    assert Browser().head(link).status_code == 302
     for path in (link, PICKUP, ANSWER, CODE, CLAIM, NOT_FOR_ME, FIND):
         signed_in.get(path)
         signed_in.head(path)
@@ -157,10 +166,10 @@ def test_machines_that_open_links_change_nothing(account):
 
 def test_pages_of_pickup_are_not_kept_and_tell_no_referrer(account):
     parcel = factories.parcel()
-    for answer in (Client().get(link_of(parcel)), browser(account, parcel).get(ANSWER)):
+    for answer in (Browser().get(link_of(parcel)), browser(account, parcel).get(ANSWER)):
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Referrer-Policy"] in ("no-referrer", "same-origin")
-    assert Client().get(link_of(parcel)).headers["Referrer-Policy"] == "no-referrer"
+    assert Browser().get(link_of(parcel)).headers["Referrer-Policy"] == "no-referrer"
     assert link_of(parcel).split("/")[2] not in browser(account, parcel).get(PICKUP).content.decode()
 
 
@@ -186,7 +195,7 @@ def dead_parcels() -> dict[str, str]:
 def test_all_links_that_lead_nowhere_show_the_same_bytes():
     seen = {}
     for name, link in dead_parcels().items():
-        client = Client()
+        client = Browser()
         first = client.get(link)
         page = client.get(PICKUP)
         cookies = sorted(first.cookies)
@@ -241,7 +250,7 @@ def test_wrong_answers_are_told_and_lock(account):
     assert client.post(ANSWER, {"answer": "Biscuit"}).headers["Location"] == PICKUP
 
 
-def test_too_many_answers_are_429_with_the_time_to_wait(account):
+def test_too_many_answers_are_429_with_the_time_to_wait(account, caplog):
     parcel = factories.parcel()
     AnswerAttempt.objects.bulk_create(
         AnswerAttempt(parcel=parcel, contact_hash=f"{n}", network=f"{n}") for n in range(100)
@@ -250,6 +259,8 @@ def test_too_many_answers_are_429_with_the_time_to_wait(account):
     answer = client.post(ANSWER, {"answer": "Rex"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
     assert state(parcel)["tries_left"] == 3
+    assert [record.code for record in caplog.records if record.levelname == "ERROR"] == ["answer_brake"]
+    assert AuditEvent.objects.get(action="parcel.try").outcome == "too_many_tries"
 
 
 def test_a_busy_portal_takes_no_try(account, monkeypatch):
@@ -315,6 +326,94 @@ def test_signing_in_keeps_the_handle_under_a_new_session_key(account):
     assert client.post(f"/accounts/login/?next={ANSWER}", form).headers["Location"] == ANSWER
     assert client.session.session_key != before
     assert "First pet?" in client.get(ANSWER).content.decode()
+
+
+# --- two tabs, and what changes between two pages ---------------------------------------------------------
+def test_every_form_names_the_parcel_it_was_shown_for(account, record):
+    parcel = factories.parcel("other@patient.example", None, None)
+    client = browser(account, parcel)
+    field = f'<input type="hidden" name="parcel" value="{parcel.pk}">'
+    assert field in client.get(PICKUP).content.decode()
+    assert field in client.post(NOT_FOR_ME).content.decode()
+    assert field in client.get(ANSWER).content.decode()
+    client.post(ANSWER, {"email": "other@patient.example"})
+    assert client.get(CODE).content.decode().count(field) == 2
+    proofs.add(account, "other@patient.example")
+    assert field in client.get(CLAIM).content.decode()
+
+
+def test_erasing_in_one_tab_does_not_erase_what_the_other_opened():
+    first, second = factories.parcel(), factories.parcel("x@patient.example")
+    client = browser(None, first)
+    assert "erased for good" in client.post(NOT_FOR_ME).content.decode()
+    client.get(link_of(second))
+    for form in ({"parcel": str(first.pk), "sure": "1"}, {"parcel": "", "sure": "1"}):
+        assert client.post(NOT_FOR_ME, form).headers["Location"] == PICKUP
+        assert "you opened another link meanwhile" in client.get(PICKUP).content.decode()
+    assert [state(parcel)["state"] for parcel in (first, second)] == ["waiting", "waiting"]
+
+
+def test_an_answer_in_one_tab_costs_no_try_on_what_the_other_opened(account, record):
+    first, second = factories.parcel(), factories.parcel(question="Street?", answer="Juniper Lane")
+    client = browser(account, first)
+    client.get(link_of(second))
+    answer = client.post(ANSWER, {"parcel": str(first.pk), "answer": "Biscuit"})
+    assert answer.headers["Location"] == PICKUP
+    assert state(second)["tries_left"] == 3
+    client.post(ANSWER, {"answer": "Juniper Lane"})
+    assert client.post(CLAIM, {"parcel": str(first.pk), "record": str(record.pk)}).status_code == 302
+    assert not Message.objects.exists()
+
+
+def test_an_opened_parcel_is_closed_again_when_its_question_changes(account, record):
+    parcel = factories.parcel()
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    loaded = Parcel.objects.select_related("holder", "content").get()
+    key = loaded.holder.unwrap(answer="biscuit")
+    amend.change(parcel, question=amend.prepare_question(loaded, "Street?", "Juniper Lane", "Biscuit"))
+    assert client.get(CLAIM).headers["Location"] == ANSWER
+    assert client.post(CLAIM, {"record": str(record.pk)}).headers["Location"] == ANSWER
+    # Not even for who held the key when the question changed under the hands.
+    with pytest.raises(pickup.NotWaiting):
+        pickup.claim(loaded, account, record, key)
+    assert not Message.objects.exists()
+    client.post(ANSWER, {"answer": "juniper lane"})
+    client.post(CLAIM, {"record": str(record.pk)})
+    assert Message.objects.count() == 1
+
+
+def test_what_waits_in_a_record_is_shown_to_who_keeps_it_now(account, record):
+    helper = factories.account("eve@helper.example", "Eve")
+    Grant.objects.create(account=helper, record=record, right=Right.CUSTODIAN)
+    parcel = factories.parcel("box@direct.portal.example", for_record_id=str(record.pk))
+    client = browser(helper)
+    client.post(f"/messages/waiting/{parcel.pk}/")
+    assert client.post(ANSWER, {"answer": "Biscuit"}).headers["Location"] == CLAIM
+    loaded = Parcel.objects.select_related("holder", "content").get()
+    key = loaded.holder.unwrap(answer="biscuit")
+    own = factories.record(helper)
+    with pytest.raises(pickup.NotYourRecord):
+        pickup.claim(loaded, helper, own, key)
+    Grant.objects.filter(account=helper, record=record).update(right=Right.MODIFY)
+    with pytest.raises(pickup.NotYourRecord):
+        pickup.claim(loaded, helper, record, key)
+    assert client.get(CLAIM).headers["Location"] == PICKUP
+    assert client.get(PICKUP).status_code == 410
+    assert pickup.claim(loaded, account, record, key)
+
+
+def test_every_try_is_in_the_audit_trail_with_its_outcome_and_address(account):
+    client = browser(account, factories.parcel())
+    for text in ("Rex", "rex", "Biscuit", "Max", "Bo", "Kit"):
+        client.post(ANSWER, {"answer": text})
+        session = client.session
+        session.pop("pickup_opened", None)
+        session.save()
+    tries = AuditEvent.objects.filter(action="parcel.try").order_by("id")
+    outcomes = ["wrong", "repeated", "right", "wrong", "locked"]
+    assert list(tries.values_list("outcome", flat=True)) == outcomes
+    assert set(tries.values_list("actor", "address")) == {(str(account.pk), "127.0.0.1")}
 
 
 # --- the mailbox ----------------------------------------------------------------------------------------
@@ -405,24 +504,24 @@ def test_what_waits_for_a_proved_mailbox_needs_no_link(account, record):
 def test_find_my_messages_says_the_same_to_everybody():
     parcel = factories.parcel()
     Notification.objects.update(created=timezone.now() - timedelta(hours=1))
-    known = Client().post(FIND, {"email": "Nora@patient.example"})
-    unknown = Client().post(FIND, {"email": "nobody@patient.example"})
+    known = Browser().post(FIND, {"email": "Nora@patient.example"})
+    unknown = Browser().post(FIND, {"email": "nobody@patient.example"})
     assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
     assert Notification.objects.filter(related_id=str(parcel.pk)).count() == 2
-    Client().post(FIND, {"email": "nora@patient.example"})
+    Browser().post(FIND, {"email": "nora@patient.example"})
     assert Notification.objects.count() == 2, "once in 15 minutes"
-    assert Client().post(FIND, {"email": "no address"}).status_code == 200
+    assert Browser().post(FIND, {"email": "no address"}).status_code == 200
 
 
 def test_find_my_messages_works_as_hard_for_everybody():
     """What takes time are statements and mails to be written: about as many whether or not any wait."""
     factories.parcel()
     Notification.objects.update(created=timezone.now() - timedelta(hours=1))
-    Client().post(FIND, {"email": "first@patient.example"})
+    Browser().post(FIND, {"email": "first@patient.example"})
     work = []
     for email in ("nora@patient.example", "nora@patient.example", "nobody@patient.example"):
         with CaptureQueriesContext(connection) as queries:
-            Client().post(FIND, {"email": email})
+            Browser().post(FIND, {"email": email})
         work.append(sum("INSERT" in query["sql"] for query in queries))
     assert work == [work[0]] * 3
     assert work[0] >= 1

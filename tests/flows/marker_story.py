@@ -154,12 +154,13 @@ def claim_by_link(browser: Any, parcel: Any) -> None:
 
     assert browser.get(newest_link()).status_code == 302
     assert browser.get("/pickup/").status_code == 200
-    assert browser.post("/pickup/answer/", {"answer": words.WRONG_ANSWER}).status_code == 200
-    right = browser.post("/pickup/answer/", {"answer": words.ANSWER})
+    of = {"parcel": str(parcel.pk)}
+    assert browser.post("/pickup/answer/", {**of, "answer": words.WRONG_ANSWER}).status_code == 200
+    right = browser.post("/pickup/answer/", {**of, "answer": words.ANSWER})
     assert right.status_code == 302, right.content
     shown = browser.get("/pickup/claim/").content.decode()
     assert words.SUBJECT in shown
-    form = {"record": "new", "name": words.RECORD_NAME, "relationship": "child"}
+    form = {**of, "record": "new", "name": words.RECORD_NAME, "relationship": "child"}
     assert browser.post("/pickup/claim/", form).headers["Location"].endswith("?claimed=1")
 
 
@@ -188,12 +189,13 @@ def ask_for_code(browser: Any, partner: Any) -> None:
     parcel = Parcel.objects.get(pk=told["id"])
     session["pickup"] = {"parcel": str(parcel.pk), "token": parcel.token_hash}
     session.save()
-    typed = browser.post("/pickup/answer/", {"email": words.CONTACT_EMAIL})
+    of = {"parcel": str(parcel.pk)}
+    typed = browser.post("/pickup/answer/", {**of, "email": words.CONTACT_EMAIL})
     assert typed.headers["Location"] == "/pickup/code/"
-    browser.post("/pickup/code/", {"pickup_code": "00000000"})
+    browser.post("/pickup/code/", {**of, "pickup_code": "00000000"})
     deliver_mails()
     # One more mail stays queued, so that its sealed text is there to be searched.
-    browser.post("/pickup/code/", {"again": "1"})
+    browser.post("/pickup/code/", {**of, "again": "1"})
 
 
 def receive_direct_mail(person: Any) -> None:
