@@ -10,7 +10,19 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 
 from healthvault.audit import trail
-from trust.models import Anchor, Bundle, BundleUse, Crl, Domain, Identity, Organization
+from trust.models import (
+    Anchor,
+    Bundle,
+    BundleChange,
+    BundleUse,
+    Crl,
+    Domain,
+    Identity,
+    IdentityRequest,
+    Organization,
+    PeerCertificate,
+    TrustRequest,
+)
 
 if TYPE_CHECKING:
     Table = admin.ModelAdmin[Any]
@@ -110,6 +122,11 @@ class AnchorAdmin(Audited):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # What was revoked comes back by a new import only, which in production takes two persons.
+        stopped = obj is not None and obj.state == Anchor.State.REVOKED
+        return (*self.readonly_fields, "state", "reason") if stopped else self.readonly_fields
+
 
 @admin.register(Bundle)
 class BundleAdmin(Audited):
@@ -143,4 +160,41 @@ class CrlAdmin(ReadOnly):
     fields = (
         "identity", "url", "sha256", "number", "this_update", "next_update", "fetched",
         "last_attempt", "last_error",
+    )  # fmt: skip
+
+
+@admin.register(BundleChange)
+class BundleChangeAdmin(ReadOnly):
+    list_display = ("at", "bundle", "code", "kept", "passed_over")
+    list_select_related = ("bundle",)
+    fields = ("bundle", "at", "code", "added", "removed", "kept", "passed_over", "signed_by")
+
+
+@admin.register(PeerCertificate)
+class PeerCertificateAdmin(ReadOnly):
+    list_display = ("subject", "not_after", "last_met", "crl_checked", "crl_error")
+    search_fields = ("subject", "sha256")
+    fields = (
+        "subject", "sha256", "not_before", "not_after", "crl_urls", "first_met", "last_met",
+        "crl_checked", "crl_error",
+    )  # fmt: skip
+
+
+@admin.register(TrustRequest)
+class TrustRequestAdmin(ReadOnly):
+    list_display = ("created", "organization_name", "source", "state", "decided")
+    list_filter = ("state", "source")
+    fields = (
+        "source", "state", "organization_name", "organization", "domains", "domain", "incoming", "outgoing",
+        "reason", "first_by", "decided_by", "decided", "created",
+    )  # fmt: skip
+
+
+@admin.register(IdentityRequest)
+class IdentityRequestAdmin(ReadOnly):
+    list_display = ("created", "kind", "name", "state", "code", "finished")
+    list_filter = ("state", "kind")
+    fields = (
+        "kind", "state", "name", "reason", "identity", "code", "detail", "asked_by", "tries", "created",
+        "finished",
     )  # fmt: skip

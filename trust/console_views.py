@@ -8,19 +8,20 @@ from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from healthvault.audit import trail
-from trust import requests
-from trust.console import page_of, query_without_page, staff_only, tell_form
+from trust import bundles, requests
+from trust.console import page_of, query_without_page, staff_only, tell_form, tell_refusal
 from trust.errors import TrustRefusal
 from trust.forms import (
     AnchorFilterForm,
     AnchorImportForm,
     DomainForm,
+    ExcludeForm,
     FlagsForm,
     OrganizationForm,
     ReasonForm,
@@ -101,6 +102,7 @@ def anchor(request: HttpRequest, anchor_id: str) -> HttpResponse:
         "others": others.select_related("organization", "domain", "bundle").defer("der"),
         "flags": FlagsForm(initial={"incoming": row.incoming, "outgoing": row.outgoing}),
         "reason": ReasonForm(auto_id="id_stop_%s"),
+        "exclude": ExcludeForm(auto_id="id_exclude_%s") if row.bundle else None,
         "now": timezone.now(),
         "uses": row.bundle.uses.select_related("domain") if row.bundle else (),
     }
@@ -136,12 +138,34 @@ def anchor_state(request: HttpRequest, anchor_id: str) -> HttpResponse:
     row, act = _anchor(anchor_id), request.POST.get("act", "")
     if act == "resume":
         _resume(request, row)
+        if not Anchor.objects.filter(pk=row.pk).exists():
+            return redirect("trust:anchors")
     elif act in ("pause", "revoke"):
         form = ReasonForm(request.POST)
         if form.is_valid():
             _stop(request, row, act, form.cleaned_data["reason"])
         else:
             tell_form(request, form)
+    return redirect("trust:anchor", anchor_id=row.pk)
+
+
+@require_POST
+@staff_only
+def anchor_exclude(request: HttpRequest, anchor_id: str) -> HttpResponse:
+    """Let an anchor of a bundle count for nothing for one of our domains; refreshes do not undo it."""
+    row, form = _anchor(anchor_id), ExcludeForm(request.POST)
+    if row.bundle_id is None:
+        raise Http404
+    if not form.is_valid():
+        tell_form(request, form)
+        return redirect("trust:anchor", anchor_id=row.pk)
+    wanted = form.cleaned_data
+    try:
+        bundles.exclude(row, wanted["domain"], reason=wanted["reason"], actor=request.user)
+    except TrustRefusal as refusal:
+        tell_refusal(request, refusal)
+    else:
+        messages.success(request, f"{wanted['domain']} does not trust it any more, at once.")
     return redirect("trust:anchor", anchor_id=row.pk)
 
 
@@ -159,13 +183,24 @@ def _resume(request: HttpRequest, row: Anchor) -> None:
     with transaction.atomic():
         # What was revoked comes back by a new import only, which in production takes two persons.
         paused = Anchor.objects.filter(pk=row.pk, state=Anchor.State.PAUSED)
-        changed = paused.update(state=Anchor.State.ACTIVE, reason="")
+        if _is_exclusion(row):
+            # Such a row only ever said no: made active it would be an anchor that nobody imported.
+            changed = paused.delete()[0]
+        else:
+            changed = paused.update(state=Anchor.State.ACTIVE, reason="")
         if changed:
             trail.record("trust.anchor_resumed", subject=row.pk, request=request, sha256=row.sha256)
     if changed:
         messages.success(request, "The anchor counts again.")
     else:
         messages.error(request, "Only a paused anchor can be resumed.")
+
+
+def _is_exclusion(row: Anchor) -> bool:
+    """Whether the row stands here only to stop an anchor of a bundle."""
+    if row.bundle_id is not None or row.organization_id is not None or row.source != Anchor.Source.HAND:
+        return False
+    return Anchor.objects.filter(sha256=row.sha256, bundle__isnull=False).exists()
 
 
 def _anchor(anchor_id: str) -> Anchor:

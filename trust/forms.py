@@ -162,6 +162,13 @@ class FlagsForm(DirectionForm):
     outgoing = _outgoing()
 
 
+class ExcludeForm(forms.Form):
+    """For which of our domains an anchor of a bundle is to count for nothing, and why."""
+
+    domain = DomainField(all_of_them=False, label="Domain that does not trust it")
+    reason = forms.CharField(label="Reason", max_length=300)
+
+
 class AnchorFilterForm(forms.Form):
     """What the list of anchors shows."""
 

@@ -25,6 +25,7 @@ urlpatterns = [
     path("trust/anchors/<uuid:anchor_id>/", console_views.anchor, name="anchor"),
     path("trust/anchors/<uuid:anchor_id>/flags/", console_views.anchor_flags, name="anchor_flags"),
     path("trust/anchors/<uuid:anchor_id>/state/", console_views.anchor_state, name="anchor_state"),
+    path("trust/anchors/<uuid:anchor_id>/exclude/", console_views.anchor_exclude, name="anchor_exclude"),
     path("trust/bundles/", bundle_views.bundle_list, name="bundles"),
     path("trust/bundles/add/", bundle_views.bundle_add, name="bundle_add"),
     path("trust/bundles/<uuid:bundle_id>/", bundle_views.bundle, name="bundle"),

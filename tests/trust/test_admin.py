@@ -8,7 +8,7 @@ from healthvault.audit.models import AuditEvent
 from records.models import Account
 from tests import pki_factory
 from trust import authorities, context
-from trust.models import Anchor, Crl, Identity
+from trust.models import Anchor, Crl, Identity, IdentityRequest, TrustDraft, TrustRequest
 from trust.pki.certs import Certificate
 
 pytestmark = pytest.mark.django_db
@@ -73,3 +73,20 @@ def test_no_table_deletes_many_at_once(request_of_staff):
     for model, table in admin.site._registry.items():
         if model._meta.app_label == "trust":
             assert "delete_selected" not in table.get_actions(request_of_staff), model
+
+
+def test_what_was_revoked_does_not_come_back_by_the_tables(request_of_staff):
+    ca = pki_factory.make_ca("Larkspur Community Hospital CA")
+    anchor = Anchor.objects.create(**Anchor.fields_of(Certificate(ca.der)), state="paused")
+    table = admin.site._registry[Anchor]
+    assert "state" in table.get_form(request_of_staff, anchor).base_fields
+    anchor.state = "revoked"
+    assert "state" not in table.get_form(request_of_staff, anchor).base_fields
+
+
+def test_what_people_asked_for_is_shown_without_contact_and_file(request_of_staff):
+    for model, hidden in ((TrustRequest, "contact_email"), (IdentityRequest, "file")):
+        table = admin.site._registry[model]
+        assert hidden not in table.get_fields(request_of_staff)
+        assert not table.has_change_permission(request_of_staff)
+    assert TrustDraft not in admin.site._registry

@@ -19,6 +19,7 @@ from trust.models import (
     Organization,
     TrustRequest,
 )
+from trust.pki.certs import Certificate
 
 pytestmark = pytest.mark.django_db
 
@@ -390,6 +391,29 @@ def test_a_bundle_counts_for_a_domain_one_way(browser):
     assert bundle.uses.exists()
     browser.post(use, {"remove": str(row.pk)})
     assert not bundle.uses.exists()
+
+
+def test_an_anchor_of_a_bundle_is_excluded_for_one_domain_and_taken_in_again(browser, ca, settings):
+    settings.DIRECT_DOMAINS = [OURS, "direct.other.example"]
+    bundle = Bundle.objects.create(name="Providers", url="https://bundles.example/p.p7b", is_active=True)
+    BundleUse.objects.create(bundle=bundle)
+    fields = Anchor.fields_of(Certificate(ca.der))
+    anchor = Anchor.objects.create(**fields, bundle=bundle, source="bundle")
+    form = {"domain": OURS, "reason": "Not checked yet."}
+    browser.post(f"/trust/anchors/{anchor.pk}/exclude/", {**form, "reason": ""})
+    assert context.for_address(f"a@{OURS}").trust.anchors
+    browser.post(f"/trust/anchors/{anchor.pk}/exclude/", form)
+    assert not context.for_address(f"a@{OURS}").trust.anchors
+    assert context.for_address("a@direct.other.example").trust.anchors
+    again = browser.post(f"/trust/anchors/{anchor.pk}/exclude/", form, follow=True)
+    assert "paused here already" in text(again)
+    row = Anchor.objects.get(bundle=None)
+    assert "Not checked yet." in text(browser.get(f"/trust/anchors/{row.pk}/"))
+    # Lifting it leaves the bundle's anchor alone, and no anchor that nobody imported.
+    browser.post(f"/trust/anchors/{row.pk}/state/", {"act": "resume"})
+    assert Anchor.objects.get() == anchor
+    assert context.for_address(f"a@{OURS}").trust.anchors
+    assert audited("trust.anchor_excluded") == 1
 
 
 # --- an address -------------------------------------------------------------------------------------------
