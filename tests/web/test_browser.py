@@ -8,8 +8,12 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.core.cache import cache
 
+from directmsg.inbox import accept
+from directmsg.models import InboundMail
 from healthvault.outbox.models import Notification
 from tests.factories import PASSWORD, account, record
+from tests.factories import parcel as parcel_for
+from tests.pki_factory import make_ca
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -30,6 +34,31 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
 ]
+
+#: What the agent told about a mail whose sender nobody trusts.
+REPORT = {
+    "verdict": "refused",
+    "code": "untrusted_chain",
+    "kind": "message",
+    "algorithms": {
+        "digest": "sha256",
+        "signature": "rsa-pkcs1v15",
+        "cipher": "aes128-cbc",
+        "key_transport": "oaep-sha256",
+    },
+    "signers": [
+        {
+            "sha256": "0f" * 32,
+            "subject": "CN=direct.tamarisk.example",
+            "names": ["direct.tamarisk.example"],
+            "serial": "0f" * 20,
+            "chain": [{"sha256": "0f" * 32, "subject": "CN=direct.tamarisk.example"}] * 3,
+            "accepted": False,
+            "code": "untrusted_chain",
+        }
+    ],
+    "warnings": ["revocation_unknown"],
+}
 
 
 class Visitor:
@@ -171,4 +200,45 @@ def test_the_partner_api_can_be_read(visitor):
     visitor.page.goto(visitor.address + "/api/v1/docs/")
     visitor.page.wait_for_selector("#api-docs .opblock-summary")
     assert "/api/v1/parcels/" in visitor.page.inner_text("#api-docs")
+    assert visitor.wrong == []
+
+
+def test_an_administrator_looks_at_the_whole_console(visitor):
+    person = account("ida@portal.example", "Ida", is_staff=True)
+    EmailAddress.objects.create(user=person, email=person.email, verified=True, primary=True)
+    page = visitor.page
+    visitor.page.goto(visitor.address + "/accounts/login/?next=/trust/")
+    page.fill("#id_login", person.email)
+    page.fill("#id_password", PASSWORD)
+    visitor.send()
+    page.click("text=Import an anchor")
+    visitor.look()
+    ca = make_ca("Larkspur Community Hospital of the North, Certificates")
+    page.set_input_files("#id_anchors", {"name": "ca.cer", "mimeType": "x/y", "buffer": ca.der})
+    page.fill("#id_organization", "Larkspur Community Hospital")
+    visitor.send()
+    page.click("text=Trust these certificates")
+    visitor.look()
+    page.click("main ul.list a.list-row")
+    visitor.look()
+    parcel = parcel_for("nora@patient.example")
+    mail = accept(b"Subject: x", "a@b.example", ["newuser@direct.portal.example"], protocol="smtp")
+    InboundMail.objects.update(state="refused", code="untrusted_chain", report=REPORT)
+    for path in (
+        "mail/",
+        f"mail/{next(iter(mail.values())).pk}/",
+        "mail/parcels/",
+        f"mail/parcels/{parcel.pk}/",
+        "bundles/",
+        "bundles/add/?preset=Providers",
+        "organizations/",
+        "requests/",
+        "certificates/",
+        "certificates/issue/",
+        "certificates/import/",
+        "exchange/",
+        "request/",
+        "",
+    ):
+        visitor.go(f"/trust/{path}")
     assert visitor.wrong == []

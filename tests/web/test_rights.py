@@ -145,6 +145,7 @@ RULES = {
     "trust/anchors/<uuid:anchor_id>/": reading(STAFF),
     "trust/anchors/<uuid:anchor_id>/flags/": acting(STAFF, incoming="on"),
     "trust/anchors/<uuid:anchor_id>/state/": acting(STAFF, act="pause", reason="x"),
+    "trust/anchors/<uuid:anchor_id>/exclude/": acting(STAFF, domain=DOMAIN, reason="x"),
     "trust/bundles/": reading(STAFF),
     "trust/bundles/add/": Rule(STAFF, STAFF),
     "trust/bundles/<uuid:bundle_id>/": reading(STAFF),
@@ -281,11 +282,12 @@ def _of_the_console() -> dict[str, Any]:
     ca = _authority()
     fields = Anchor.fields_of(Certificate(ca.der))
     asked = requests.Asked("Rowan Clinic", "it@rowan.example", (), ca.pem.decode())
+    bundle = Bundle.objects.create(name="Providers")
     identity = Identity.objects.create(**fields, name=DOMAIN, kind="domain", use="dual", serial="1")
     return {
         "mail_id": mail_id,
-        "anchor_id": Anchor.objects.create(**fields).pk,
-        "bundle_id": Bundle.objects.create(name="Providers").pk,
+        "anchor_id": Anchor.objects.create(**fields, bundle=bundle).pk,
+        "bundle_id": bundle.pk,
         "organization_id": Organization.objects.create(name="Rowan Clinic").pk,
         "request_id": requests.open_request(asked, "web").pk,
         "identity_id": identity.pk,
