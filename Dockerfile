@@ -12,7 +12,7 @@ WORKDIR /app
 COPY --from=build /venv /venv
 COPY . .
 # Throw-away keys: the build only names static files by their content.
-RUN HEALTHVAULT_ENVIRONMENT=production PUBLIC_URL=https://build.invalid DIRECT_DOMAINS=build.invalid SECRET_KEY=build \
+RUN HEALTHVAULT_ENVIRONMENT=production PUBLIC_URL=https://build.invalid DIRECT_DOMAINS=build.invalid EMAIL_URL=smtp://build.invalid SECRET_KEY=build \
     VAULT_KEYS="$(python -c 'from healthvault.vault.keyring import generate_key; print(generate_key())')" \
     DATABASE_URL=sqlite:////tmp/none python manage.py collectstatic --noinput
 USER healthvault

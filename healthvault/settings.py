@@ -234,7 +234,10 @@ if STORAGE_URL:
 
 # --- mail to people (notifications) ---------------------------------------------------------------------
 
-EMAIL_URL = env.url("EMAIL_URL", ("smtp", "smtps", "file", "console"), f"file://{DATA_DIR / 'mail'}")
+EMAIL_URL = env.url("EMAIL_URL", ("smtp", "smtps", "file", "console"))
+if PRODUCTION and not EMAIL_URL.startswith(("smtp:", "smtps:")):
+    raise BadValue("EMAIL_URL", "must name a relay (smtp: or smtps:) in production, or nobody gets a link")
+EMAIL_URL = EMAIL_URL or f"file://{DATA_DIR / 'mail'}"
 EMAIL_BACKEND = "healthvault.outbox.backend.OutboxBackend"
 DEFAULT_FROM_EMAIL = env.text(
     "DEFAULT_FROM_EMAIL", f"HealthVault Direct <no-reply@{urlsplit(PUBLIC_URL).hostname}>"
