@@ -6,6 +6,7 @@ one message are sealed together and handed over together where they share a doma
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -288,7 +289,6 @@ def _accepted(copy: OutboundMail, result: Accepted) -> None:
         with transaction.atomic():
             OutboundMail.objects.filter(pk=copy.pk, sent__isnull=True).update(sent=timezone.now())
             MailEvent.objects.create(outbound=copy, name="late_sent")
-        copy.refresh_from_db(fields=["state", "code"])
 
 
 def _sent(copy: OutboundMail, event: str, detail: str) -> None:
@@ -301,10 +301,8 @@ def _sent(copy: OutboundMail, event: str, detail: str) -> None:
 
 
 def _try_later(copy: OutboundMail, error: TransportError) -> None:
-    try:
+    with contextlib.suppress(jobs.LeaseLost):
         _put_off(copy, next_try(copy, timezone.now()), error.code, error.detail)
-    except jobs.LeaseLost:
-        copy.refresh_from_db(fields=["state", "code"])
 
 
 def _failed_try(mail: OutboundMail, code: str, detail: str, *, temporary: bool) -> None:

@@ -381,6 +381,14 @@ def test_any_order_of_events_has_one_outcome_that_stands(world, actions):
     assert len(finals) <= 1
 
 
+def test_a_worker_that_comes_back_twice_changes_nothing(world):
+    message = world.write()
+    course = _Course(world, message)
+    for action in ("crash", "time_out", "late_worker", "late_worker"):
+        course.do(action)
+    assert world.copy(message).state == State.TIMED_OUT
+
+
 class _Course:
     """What may happen to one copy."""
 
