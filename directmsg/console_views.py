@@ -95,6 +95,7 @@ def _filtered(form: MailFilterForm) -> QuerySet[InboundMail]:
 def mail(request: HttpRequest, mail_id: str) -> HttpResponse:
     """What happened to one mail: every step in plain words, the signers, the chain, the events."""
     row = _mail(mail_id)
+    trail.record("mail.inspected", subject=row.pk, request=request)
     again = row.state in InboundMail.AGAIN
     context = {
         "mail": row,
@@ -219,6 +220,7 @@ def parcel_list(request: HttpRequest) -> HttpResponse:
 def parcel(request: HttpRequest, parcel_id: str) -> HttpResponse:
     """One parcel: its way so far, and what can be done. No question, no content, the contact masked."""
     row = _parcel(parcel_id)
+    trail.record("parcel.inspected", subject=row.pk, request=request)
     context = {
         "parcel": row,
         "contact": masked_contact(row),

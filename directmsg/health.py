@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.urls import reverse
 
 from healthvault.outbox.models import Notification
@@ -42,8 +42,8 @@ def worker_sign(now: datetime) -> Sign:
 
 
 def waiting_sign(now: datetime) -> Sign:
-    """The oldest row that somebody waits for."""
-    ages = {name: now - first for name, first in _oldest() if first is not None and first < now}
+    """The oldest row that is due and that nobody works on."""
+    ages = {name: now - first for name, first in _oldest(now) if first is not None and first < now}
     if not ages:
         return Sign("good", "Waiting work", "Nothing waits.")
     name = max(ages, key=lambda each: ages[each])
@@ -54,14 +54,16 @@ def waiting_sign(now: datetime) -> Sign:
     return Sign(level, "Waiting work", detail, "See that enough workers run, and what their log says")
 
 
-def _oldest() -> Iterator[tuple[str, datetime | None]]:
-    mail = InboundMail.objects.filter(state__in=[InboundMail.State.RECEIVED, InboundMail.State.PROCESSING])
+def _oldest(now: datetime) -> Iterator[tuple[str, datetime | None]]:
+    # What waits for its next try, or is in somebody's hands, is no sign of too few workers.
+    due = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    mail = InboundMail.objects.filter(
+        due, state__in=[InboundMail.State.RECEIVED, InboundMail.State.PROCESSING]
+    )
     yield "mail that came in", mail.aggregate(first=Min("received"))["first"]
-    out = OutboundMail.objects.filter(state__in=[OutboundMail.State.QUEUED, OutboundMail.State.SENDING])
+    out = OutboundMail.objects.filter(due, state__in=[OutboundMail.State.QUEUED, OutboundMail.State.SENDING])
     yield "Direct mail to send", out.aggregate(first=Min("queued"))["first"]
-    told = Notification.objects.filter(state__in=[Notification.State.QUEUED, Notification.State.SENDING])
-    # One that is held back on purpose waits for nobody.
-    told = told.filter(tries__gt=0) | told.filter(lease_until__isnull=True)
+    told = Notification.objects.filter(due, state__in=[Notification.State.QUEUED, Notification.State.SENDING])
     yield "notification", told.aggregate(first=Min("created"))["first"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
@@ -144,7 +144,7 @@ def prove(draft: TrustDraft, code: str) -> TrustRequest:
     fresh = TrustDraft.objects.filter(
         pk=draft.pk, tries_left__gt=0, code_sent__gt=timezone.now() - CODE_LIFE, code_hash=draft.code_hash
     )
-    if not fresh.update(tries_left=draft.tries_left - 1):
+    if not fresh.update(tries_left=F("tries_left") - 1):
         raise WrongCode("This code is too old, or was tried too often. Ask for a new one.")
     given = "".join(character for character in code if character.isdigit())
     if not hmac.compare_digest(_code_hash(draft, given), draft.code_hash):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
@@ -15,10 +16,11 @@ from directmsg.outcomes import OUTCOMES
 from healthvault.audit.models import AuditEvent
 from healthvault.outbox.models import Notification
 from healthvault.store.blobs import open_blob
-from tests import factories, pki_factory
+from tests import dns_server, factories, pki_factory
 from tests.direct_peers import Peer
 from tests.factories import PASSWORD
-from trust import admission, context, keyimport
+from trust import admission, context, identity_requests, keyimport
+from trust.models import Identity, IdentityRequest, TrustRequest
 from trust.pki.certs import Certificate
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +45,14 @@ def leaf():
 def portal(leaf):
     keyimport.import_p12(leaf.p12("x"), "x")
     context.ensure_domains()
+
+
+@pytest.fixture
+def name_server(settings):
+    """A name server, and the only one we ask."""
+    with dns_server.running() as (server, address):
+        settings.DNS_SERVERS = [address]
+        yield server
 
 
 @pytest.fixture
@@ -102,6 +112,7 @@ def test_an_untrusted_sender_is_explained_with_all_that_passed(browser, portal, 
     assert "No chain to an anchor stands" in shown
     assert "as they count now: 1" in shown  # our own authority
     assert "Process again" in shown
+    assert AuditEvent.objects.filter(action="mail.inspected", subject=str(mail.pk)).count() == 1
 
 
 def test_after_the_anchor_is_imported_the_mail_is_processed_again(browser, portal, peer, leaf):
@@ -282,6 +293,7 @@ def test_a_parcel_is_shown_without_question_content_and_contact(browser):
     shown = text(browser.get(f"/trust/mail/parcels/{parcel.pk}/"))
     assert "n***@patient.example" in shown
     assert "yes (not shown here)" in shown
+    assert AuditEvent.objects.filter(action="parcel.inspected", subject=str(parcel.pk)).count() == 1
     assert "No parcels fit" in text(browser.get("/trust/mail/parcels/?state=claimed"))
     assert "Larkspur" in text(browser.get("/trust/mail/parcels/?state=waiting&sender=larkspur"))
 
@@ -320,3 +332,25 @@ def test_a_long_wait_is_told_on_the_overview(browser, portal, peer, leaf):
     assert "Act Waiting work" not in text(browser.get("/trust/"))
     InboundMail.objects.update(received=timezone.now() - timedelta(hours=3))
     assert "mail that came in waits 3 hours" in text(browser.get("/trust/"))
+
+
+# --- from nothing to an exchange ------------------------------------------------------------------------
+
+
+def test_an_empty_installation_is_brought_to_an_exchange_in_the_browser_alone(browser, peer, name_server):
+    to = f"newuser@{OURS}"
+    browser.post("/trust/certificates/issue/", {"name": OURS})
+    assert identity_requests.carry_out(str(IdentityRequest.objects.get().pk)) == "done"
+    ours = Identity.objects.get(name=OURS)
+    upload = SimpleUploadedFile("ca.cer", peer.ca.der)
+    form = {"organization": "Larkspur Community Hospital", "incoming": "on", "outgoing": "on"}
+    browser.post("/trust/anchors/import/", {**form, "anchors": upload})
+    browser.post(f"/trust/requests/{TrustRequest.objects.get().pk}/accept/", {**form, "domains": peer.domain})
+    # They write to us, and what they publish would let us write to them.
+    message = sealed(peer, pki_factory.Issued(ours.certificate.parsed, peer.leaf.private_key), to)
+    assert received(message, to, peer).state == "parcelled"
+    name_server.add_certificate(peer.domain, peer.leaf.der)
+    shown = text(browser.post("/trust/exchange/", {"address": peer.office, "domain": OURS}))
+    assert "We to them: yes" in shown
+    assert "They to us: yes" in shown
+    assert "Larkspur Community Hospital" in shown

@@ -128,6 +128,16 @@ def test_a_wrong_code_proves_nothing_and_five_of_them_end_it(ca):
     assert requests.prove(draft, mailed_code()).is_open
 
 
+def test_tries_side_by_side_win_nothing(ca):
+    draft = requests.start(asked(ca), "192.0.2.0/24")
+    wrong = "0000-0000" if mailed_code() != "0000-0000" else "0000-0001"
+    for _ in range(5):
+        with pytest.raises(requests.WrongCode, match="not right"):
+            requests.prove(draft, wrong)  # each as a request that read the row before the others
+    with pytest.raises(requests.WrongCode, match="too often"):
+        requests.prove(draft, mailed_code())
+
+
 def test_a_code_is_good_for_half_an_hour_and_one_request(ca):
     draft = requests.start(asked(ca), "192.0.2.0/24")
     TrustDraft.objects.update(code_sent=timezone.now() - requests.CODE_LIFE)
