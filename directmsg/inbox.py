@@ -113,9 +113,12 @@ def _store(copy: Copy) -> InboundMail:
 
 
 def process_again(mail: InboundMail, event: str) -> bool:
-    """Put a refused or stuck mail back into the queue; returns whether it was one."""
+    """Put a refused or stuck mail back into the queue; returns whether it was one.
+
+    One whose bytes were shredded by age stays as it is, until the sender sends them again.
+    """
     with transaction.atomic():
-        again = InboundMail.objects.filter(pk=mail.pk, state__in=list(InboundMail.AGAIN))
+        again = InboundMail.objects.filter(pk=mail.pk, state__in=list(InboundMail.AGAIN), raw__isnull=False)
         if not again.update(
             state=InboundMail.State.RECEIVED, code="", detail="", tries=0, lease_until=None, finished=None
         ):

@@ -68,6 +68,12 @@ app.conf.update(
         "sweep-trust-requests": {"task": "trust.tasks.sweep_requests", "schedule": settings.SWEEP_SECONDS},
         "renew-own-crl": {"task": "trust.tasks.renew_own_crl", "schedule": 3600},
         "sweep-blobs": {"task": "healthvault.store.tasks.sweep_blobs", "schedule": 86_400},
+        "clean": {"task": "healthvault.tasks.clean", "schedule": settings.CLEAN_SECONDS},
+        **(
+            {"empty-log": {"task": "healthvault.store.tasks.empty_write_ahead_log", "schedule": 3600}}
+            if settings.EMBEDDED
+            else {}
+        ),
         "log-audit-heads": {"task": "healthvault.audit.tasks.log_heads", "schedule": 600},
     },
 )

@@ -190,7 +190,11 @@ if _database["ENGINE"].endswith("sqlite3"):
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+        # secure_delete: a key that was deleted must not stay in a free page of the file.
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+            " PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON;"
+        ),
     }
 else:
     _database["CONN_MAX_AGE"] = 60
@@ -415,6 +419,8 @@ IDP_OIDC_RATE_LIMITS: dict[str, str] = {}
 # --- work in the background --------------------------------------------------------------------------------
 
 SWEEP_SECONDS = 5 if EMBEDDED else 60
+#: The embedded beat remembers nothing, and may be started anew every morning.
+CLEAN_SECONDS = 3600 if EMBEDDED else 86_400
 CELERY_QUEUE = env.text("CELERY_QUEUE", "healthvault")
 LEASE_SECONDS = env.number("LEASE_SECONDS", 300, least=1)
 
