@@ -127,6 +127,11 @@ def mark_used(address: DirectAddress) -> None:
     DirectAddress.objects.filter(pk=address.pk, first_used__isnull=True).update(first_used=timezone.now())
 
 
+def is_for_administrators(address: str) -> bool:
+    """Whether a normalised address is one of the mailboxes that reach the people who run the service."""
+    return address.rpartition("@")[0].partition("+")[0] in ADMINISTRATORS
+
+
 def is_newuser(address: str) -> bool:
     """Whether a normalised address is the mailbox for people who have no account yet."""
     return address.rpartition("@")[0].partition("+")[0] == NEWUSER

@@ -199,6 +199,10 @@ def _note_notification(mail: InboundMail, opened: incoming.OpenedMessage) -> str
 def _deliver(mail: InboundMail, opened: incoming.OpenedMessage, organization_name: str) -> str:
     if addresses.is_newuser(mail.recipient):
         return parcels.receive(mail, opened, organization_name)
+    if addresses.is_for_administrators(mail.recipient):
+        from . import administrators
+
+        return administrators.deliver(mail, opened, organization_name)
     address = addresses.find(mail.recipient)
     if address is None or address.record is None or address.state != DirectAddress.State.ACTIVE:
         raise Refused("unknown_recipient")
