@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from healthvault.audit import chain
 from healthvault.audit.models import AuditEvent, AuditHead
-from healthvault.store.lookup import service_key
+from healthvault.store.lookup import has_service_key, service_key
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +160,16 @@ def _read_head(statement: str, *values: int) -> _Head | None:
 
 
 def _make_heads(shards: int) -> None:
-    """Make the ends that are not there; where events are, the end is the last of them."""
+    """Make the ends that are not there; where events are, the end is the last of them.
+
+    The key and the first ends are made in one transaction: with a key and neither ends nor events the trail
+    was emptied. It then goes on with its first place left out, which `verify_audit` finds for ever after.
+    """
     present = set(AuditHead.objects.values_list("shard", flat=True))
     missing = [shard for shard in range(shards) if shard not in present]
     if not missing:
         return
+    had_key = has_service_key(PURPOSE)
     key = audit_key()
     last = dict(
         AuditEvent.objects.filter(shard__in=missing)
@@ -172,10 +177,15 @@ def _make_heads(shards: int) -> None:
         .annotate(last=Max("seq"))
         .values_list("shard", "last")
     )
+    emptied = had_key and not present and not last
+    if emptied:
+        log.error("the audit trail was emptied", extra={"code": "audit_emptied"})
     heads = []
     for shard in missing:
-        seq = last.get(shard, 0)
-        mac = bytes(AuditEvent.objects.get(shard=shard, seq=seq).mac) if seq else chain.START
+        seq, mac = (1 if emptied else 0), chain.START
+        if shard in last:
+            seq = last[shard]
+            mac = bytes(AuditEvent.objects.get(shard=shard, seq=seq).mac)
         heads.append(AuditHead(shard=shard, seq=seq, mac=mac, seal=chain.head_seal(key, shard, seq, mac)))
     AuditHead.objects.bulk_create(heads, ignore_conflicts=True)
 

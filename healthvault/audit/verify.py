@@ -8,7 +8,8 @@ from typing import Any
 
 from healthvault.audit import chain
 from healthvault.audit.models import AuditEvent, AuditHead
-from healthvault.audit.trail import audit_key
+from healthvault.audit.trail import PURPOSE, audit_key
+from healthvault.store.lookup import has_service_key
 
 FIELDS = ("at", "action", "actor", "record", "subject", "outcome", "address", "ids")
 _BATCH = 5000
@@ -20,8 +21,8 @@ class Problem:
     """What is wrong, and where.
 
     `altered`: a row is not what was written there (edited, inserted or swapped); `missing`: rows before
-    this one are gone; `cut_off`: rows at the end are gone; `head_altered`: the end of a chain was
-    tampered with; `forked`: the chain went another way than a head kept elsewhere says.
+    this one are gone; `cut_off`: rows at the end are gone, or all of them; `head_altered`: the end of a
+    chain was tampered with; `forked`: the chain went another way than a head kept elsewhere says.
     """
 
     problem: str
@@ -58,13 +59,20 @@ def verify_trail(kept_heads: Iterable[dict[str, Any]] = ()) -> Verdict:
     `kept_heads` are ends from an earlier verdict, kept out of the database's reach: with them it is
     found as well when somebody put an older end of a chain back and cut off what came after it.
     """
-    key, verdict = audit_key(), Verdict()
+    verdict = Verdict()
+    had_key = has_service_key(PURPOSE)
     kept: dict[int, dict[int, bytes]] = {}
     for head in kept_heads:
         kept.setdefault(int(head["shard"]), {})[int(head["seq"])] = bytes.fromhex(head["mac"])
     shards = set(AuditEvent.objects.order_by().values_list("shard", flat=True).distinct())
     heads = {head.shard: head for head in AuditHead.objects.all()}
-    for shard in sorted(shards | set(heads) | set(kept)):
+    if had_key and not (shards or heads):
+        # The key is made with the first event, in one transaction, and so are the ends of the chains.
+        verdict.problems.append(Problem("cut_off", 0, 1))
+    # A trail that never began gets no key by being read.
+    chains = sorted(shards | set(heads) | set(kept))
+    key = audit_key() if chains else b""
+    for shard in chains:
         _verify_chain(key, shard, heads.get(shard), kept.get(shard, {}), verdict)
     return verdict
 

@@ -21,12 +21,21 @@ def service_key(purpose: str) -> bytes:
 
     Not kept between calls: a restored database may hold another one.
     """
-    pk = uuid5(_NAMES, purpose)
+    pk = _service_key_id(purpose)
     holder = HolderKey.objects.filter(pk=pk).first()
     if holder is None:
         made = HolderKey.prepare(KIND, pk=pk)
         holder, _ = HolderKey.objects.get_or_create(pk=pk, defaults={"kind": KIND, "wrapped": made.wrapped})
     return holder.unwrap()
+
+
+def has_service_key(purpose: str) -> bool:
+    """Whether the key of `purpose` was ever asked for; makes none."""
+    return HolderKey.objects.filter(pk=_service_key_id(purpose)).exists()
+
+
+def _service_key_id(purpose: str) -> UUID:
+    return uuid5(_NAMES, purpose)
 
 
 def lookup_hash(purpose: str, value: str) -> str:

@@ -201,6 +201,24 @@ def test_a_tail_that_was_cut_off_is_found(events):
     assert problems() == [("cut_off", 5)]
 
 
+def test_an_emptied_trail_is_found_also_when_it_goes_on(events, caplog):
+    sql("DELETE FROM audit_auditevent")
+    sql("DELETE FROM audit_audithead")
+    assert problems() == [("cut_off", 1)]
+    trail.record("harmless deed")
+    assert "was emptied" in caplog.text
+    assert ("missing", 1) in problems()
+    trail.record("another")
+    assert ("missing", 1) in problems()
+
+
+def test_a_trail_that_never_began_is_whole_however_often_it_is_read():
+    assert problems() == []
+    assert problems() == []
+    trail.record("first")
+    assert problems() == []
+
+
 def test_a_head_that_was_altered_is_found(events):
     sql("DELETE FROM audit_auditevent WHERE seq > 4")
     sql(
@@ -304,7 +322,7 @@ def test_logged_ends_are_read_back(events, capsys, tmp_path, caplog):
     assert run(capsys, "--heads", str(kept))[0] == 0
     sql("DELETE FROM audit_auditevent WHERE seq > 0")
     AuditHead.objects.all().delete()
-    assert run(capsys)[0] == 0
+    assert run(capsys)[0] == 1
     code, out = run(capsys, "--heads", str(kept))
     assert code == 1
     assert "cut_off" in out
