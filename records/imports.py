@@ -22,7 +22,7 @@ from records.clinical import narrative
 from records.clinical.errors import ClinicalError
 from records.clinical.types import ClinicalSummary
 
-from . import rows, standing
+from . import arranging, rows, standing
 from .matching import Index, Statement, statements
 from .models import Document, Entry, EntryKey, EntrySource, Import, Record
 
@@ -104,6 +104,7 @@ def file_items(
     on; about as many database statements for a thousand items as for one.
     """
     record = document.record
+    arranging.lock(record)
     said = statements(summary, key_hasher(record))
     if body is not None:
         said.append(body.statement)
@@ -123,8 +124,8 @@ def file_items(
         blobs[len(said) - 1] = body.blob.pk
     _write(filing, said, matched, blobs, _order_of(document, summary))
     fault("doc.item")
-    changed = [] if review else standing.settle(record, set(matched.values()))
-    if changed:
+    changed = standing.settle(record, set(matched.values()))
+    if changed and not review:
         filing.updated = len(changed)
         filing.save(update_fields=["updated"])
     return filing

@@ -170,8 +170,8 @@ class Filed:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnKeys:
-    """Keys that an item has of its own, since a person typed or corrected it; `id` says since when."""
+class OwnKey:
+    """A key that an item has of its own, since a person typed or corrected it; `id` says since when."""
 
     id: UUID
     entry: UUID
@@ -190,7 +190,7 @@ class Group:
         return any(member.filing == filing for member in self.members)
 
 
-def regroup(events: Iterable[Filed | OwnKeys]) -> list[Group]:
+def regroup(events: Iterable[Filed | OwnKey]) -> list[Group]:
     """Put statements into groups as if they were filed just now, in the order of their ids.
 
     Every group keeps the item of its first member that no other group has; one that finds none gets
@@ -199,7 +199,7 @@ def regroup(events: Iterable[Filed | OwnKeys]) -> list[Group]:
     groups: list[Group] = []
     index = Index()
     for event in sorted(events, key=lambda event: event.id):
-        if isinstance(event, OwnKeys) or event.pinned:
+        if isinstance(event, OwnKey) or event.pinned:
             group = _group_of(event.entry, groups)
         else:
             group = _find(event, index) or _new(groups)

@@ -101,14 +101,13 @@ def settle(record: Record, entries: Iterable[UUID]) -> list[UUID]:
         return []
     key = record.holder.unwrap()
     said, typed = _said(ids, key), _typed(ids, key)
-    sourced = set(EntrySource.objects.filter(entry__in=ids).values_list("entry", flat=True).distinct())
     fields = ("pk", "kind", "content", "filing", "own", "state", "decision")
     found = list(Entry.objects.filter(pk__in=ids).values_list(*fields))
     contents = open_values(Entry, "content", [(row[0], row[2]) for row in found], key)
     now, changed, updates = timezone.now(), [], []
     for (pk, kind, sealed, filing, own, state, decision), content in zip(found, contents, strict=True):
         before = Standing(content, filing, own, state)
-        after = _stand(before, decision, said[pk], typed.get(pk), from_documents=pk in sourced)
+        after = _stand(before, decision, said[pk], typed.get(pk))
         if after == before:
             continue
         kept: SealedBytes | bytes = sealed
@@ -148,9 +147,7 @@ def _typed(ids: Sequence[UUID], key: bytes) -> dict[UUID, Typed]:
     return {row[1]: Typed(row[3], content) for row, content in zip(found, contents, strict=True)}
 
 
-def _stand(
-    before: Standing, decision: str, said: list[Said], typed: Typed | None, *, from_documents: bool
-) -> Standing:
+def _stand(before: Standing, decision: str, said: list[Said], typed: Typed | None) -> Standing:
     if decision == Entry.Decision.REMOVED:
         return Standing({}, before.filing, False, Entry.State.REMOVED)
     standing = [one for one in said if one.state == EntrySource.State.STANDING]
@@ -166,7 +163,8 @@ def _stand(
     if said:
         speaker = _newest(said)
         return Standing(speaker.content, speaker.filing, False, decision or Entry.State.PROPOSED)
-    if from_documents:
+    if before.filing is not None:
+        # It came from documents, and none of them counts any more.
         return Standing(before.content, before.filing, False, Entry.State.UNDONE)
     return Standing(before.content, None, before.own, decision or Entry.State.ACTIVE)
 

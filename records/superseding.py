@@ -28,7 +28,7 @@ class _Header:
 
 def note(document: Document, facts: dict[str, Any]) -> None:
     """Set who supersedes whom among the documents of a record, now that `document` is read."""
-    if facts["id"] or facts["set_id"] or facts["replaces"]:
+    if facts.get("id") or facts.get("set_id") or facts.get("replaces"):
         _apply(document.record)
 
 
