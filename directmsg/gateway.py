@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +41,23 @@ def shown(door: tuple[str, int] | None) -> str:
 
 
 @contextmanager
-def gateway() -> Iterator[Doors]:
-    """Listen on SMTP_LISTEN and LMTP_LISTEN until the block ends. Raises OSError when one is taken."""
+def gateway(on_death: Callable[[str], None]) -> Iterator[Doors]:
+    """Listen on SMTP_LISTEN and LMTP_LISTEN until the block ends. Raises OSError when one is taken.
+
+    `on_death` is called with the name of a listener that ended before its time: nobody takes mail then,
+    and the process had better end and be started anew.
+    """
     with ExitStack() as stack:
-        smtp = _open(stack, settings.SMTP_LISTEN, "smtp")
-        lmtp = _open(stack, settings.LMTP_LISTEN, "lmtp")
+        smtp = _open(stack, settings.SMTP_LISTEN, "smtp", on_death)
+        lmtp = _open(stack, settings.LMTP_LISTEN, "lmtp", on_death)
         yield Doors(smtp, lmtp)
 
 
 def _open(
-    stack: ExitStack, address: tuple[str, int] | None, protocol: MailProtocol
+    stack: ExitStack,
+    address: tuple[str, int] | None,
+    protocol: MailProtocol,
+    on_death: Callable[[str], None],
 ) -> tuple[str, int] | None:
     if address is None:
         return None
@@ -66,6 +73,7 @@ def _open(
         check_space=space_check(settings.DATA_DIR, LEAST_FREE),
         normalise_bare_newlines=inbox.repairs_bare_newlines if settings.DIRECT_LEGACY else None,
         fault=fault,
+        on_death=on_death,
         hostname=settings.DIRECT_DOMAINS[0] if settings.DIRECT_DOMAINS else "localhost",
         tls=_tls(),
         limits=_limits(protocol),

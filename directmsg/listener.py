@@ -7,6 +7,7 @@ so they may use the database.
 
 import asyncio
 import ipaddress
+import logging
 import shutil
 import ssl
 import threading
@@ -28,6 +29,8 @@ from .smtp_words import (
     Reply,
 )
 
+log = logging.getLogger(__name__)
+
 __all__ = ["Envelope", "Limits", "Listener", "Reply", "space_check", "tls_context"]
 
 Accept = Callable[[Envelope], Sequence[Reply]]
@@ -46,6 +49,7 @@ class Listener:
     refusal or None. `normalise_bare_newlines(peer, mail_from, rcpt_tos)` may switch the repair of
     lone CR and LF on for one message; without it they are refused. `fault(name)` is told of the
     points `smtp.data` (first octets of a message are here) and `smtp.replied` (250 was said).
+    `on_death(name)` is called when the listener ended without having been told to.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Listener:
         check_space: CheckSpace | None = None,
         normalise_bare_newlines: Normalise | None = None,
         fault: Callable[[str], None] = lambda name: None,
+        on_death: Callable[[str], None] = lambda name: None,
         hostname: str = "localhost",
         tls: ssl.SSLContext | None = None,
         limits: Limits | None = None,
@@ -74,6 +79,7 @@ class Listener:
         self.check_space = check_space
         self.normalise_bare_newlines = normalise_bare_newlines
         self.fault = fault
+        self.on_death = on_death
         self.hostname = hostname
         self.tls = tls
         self.limits = limits or Limits()
@@ -86,6 +92,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_asked: asyncio.Event | None = None
+        self._stopping = False
         self._grace_s = 0.0
 
     # --- life ------------------------------------------------------------------------------------------
@@ -94,11 +101,23 @@ class Listener:
         """Open the port and return its number; raises OSError when it cannot be had."""
         bound: Future[int] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(bound)), name=f"{self.protocol}-listener", daemon=True
+            target=self._run, args=[bound], name=f"{self.protocol}-listener", daemon=True
         )
         self._thread.start()
         self.port = bound.result()
         return self.port
+
+    def _run(self, bound: "Future[int]") -> None:
+        try:
+            asyncio.run(self._serve(bound))
+        except BaseException as error:
+            # Whatever ended the loop, nobody takes mail any more.
+            if not bound.done():
+                bound.set_exception(error)
+            elif not self._stopping:
+                log.exception("the %s listener failed", self.protocol)
+        if not self._stopping and bound.exception() is None:
+            self.on_death(f"{self.protocol} listener")
 
     async def _serve(self, bound: "Future[int]") -> None:
         loop = asyncio.get_running_loop()
@@ -128,6 +147,7 @@ class Listener:
         A session between messages is told 421. May be called again.
         """
         deadline = time.monotonic() + grace_s
+        self._stopping = True
         if self._thread is not None and self._thread.is_alive() and self._loop and self._stop_asked:
             self._grace_s = grace_s
             self._loop.call_soon_threadsafe(self._stop_asked.set)

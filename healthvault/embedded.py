@@ -66,7 +66,7 @@ def portal(on_death: Callable[[str], None]) -> Iterator[Listening]:
         prepare()
         stack.enter_context(_worker(on_death))
         stack.enter_context(_beat(on_death))
-        doors = stack.enter_context(gateway())
+        doors = stack.enter_context(gateway(on_death))
         web = stack.enter_context(_web(on_death))
         yield Listening(web=web, smtp=doors.smtp, lmtp=doors.lmtp)
 

@@ -36,8 +36,11 @@ class Gateway:
         self.manage("migrate", "-v0").communicate(timeout=120)
 
     def manage(self, *arguments, **environment):
+        return self.python("manage.py", *arguments, **environment)
+
+    def python(self, *arguments, **environment):
         return subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env={**self.environment, **environment},
             stdout=subprocess.PIPE,
@@ -145,3 +148,36 @@ def test_without_a_door_or_with_a_taken_port_it_says_why(gateway):
         process = gateway.manage("gateway", SMTP_LISTEN=f"127.0.0.1:{taken.getsockname()[1]}")
         assert "mail cannot be accepted" in process.communicate(timeout=60)[1]
         assert process.returncode == 1
+
+
+#: Runs a command and stops the event loop of one of its listeners, as a fault in it would.
+KILL_A_LISTENER = """
+import gc, os, sys, threading, time
+os.environ["DJANGO_SETTINGS_MODULE"] = "healthvault.settings"
+from django.core.management import execute_from_command_line
+
+def kill():
+    from directmsg.listener import Listener
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        for found in gc.get_objects():
+            if isinstance(found, Listener) and found.protocol == "lmtp" and found._loop is not None:
+                time.sleep(0.5)
+                found._loop.call_soon_threadsafe(found._loop.stop)
+                return
+
+threading.Thread(target=kill, daemon=True).start()
+execute_from_command_line(["manage.py", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("command", ["gateway", "portal"])
+def test_a_listener_that_dies_takes_the_process_with_it(gateway, command):
+    process = gateway.python("-c", KILL_A_LISTENER, command, WEB_LISTEN="127.0.0.1:0")
+    try:
+        errors = process.communicate(timeout=90)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "the lmtp listener ended by itself" in errors

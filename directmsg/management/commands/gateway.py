@@ -1,5 +1,6 @@
 """`gateway`: the SMTP and LMTP listeners as a process of their own."""
 
+import os
 import signal
 from typing import Any
 
@@ -17,8 +18,14 @@ class Command(BaseCommand):
         # Blocked before the listeners' threads begin, so that only sigwait() below takes them, also
         # one that comes before we are ready.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        dead: list[str] = []
+
+        def on_death(name: str) -> None:
+            dead.append(name)
+            os.kill(os.getpid(), signal.SIGTERM)
+
         try:
-            with gateway() as doors:
+            with gateway(on_death) as doors:
                 if doors.smtp is None and doors.lmtp is None:
                     raise CommandError("SMTP_LISTEN and LMTP_LISTEN are both off", returncode=2)
                 self.stdout.write(doors.line())
@@ -28,3 +35,5 @@ class Command(BaseCommand):
             raise CommandError(f"mail cannot be accepted: {error}", returncode=1) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if dead:
+            raise CommandError(f"the {dead[0]} ended by itself; the log says why", returncode=1)
