@@ -33,7 +33,8 @@ def deliver(pk: Any) -> str:
     Message-ID.
     """
     mail = Notification.claim(pk)
-    if mail is None:
+    if mail is None or mail.state != State.SENDING:
+        # Not due, somebody else's, or taken back at this moment.
         return ""
     try:
         transport.send(compose(mail), f"{mail.created:%Y%m%dT%H%M%S}-{mail.pk}")

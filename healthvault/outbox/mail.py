@@ -40,3 +40,18 @@ def queue_mail(
     if made and not_before is None:
         jobs.ring(deliver_notification, str(mail.pk))
     return mail
+
+
+def cancel(kind: str, related_id: str) -> int:
+    """Take back the mails of `kind` about `related_id` that did not go out; returns how many were waiting.
+
+    In the transaction of what made them wrong. A worker that has one in its hands cannot put it back into
+    the queue, since its claim ends here. The words of failed ones are erased, so that nobody sends them
+    again. Nobody is told an outcome.
+    """
+    mails = Notification.objects.filter(kind=kind, related_id=related_id)
+    mails.filter(state=Notification.State.FAILED).update(subject=None, text=None, html=None)
+    waiting = mails.filter(state__in=[Notification.State.QUEUED, Notification.State.SENDING])
+    return waiting.update(
+        state=Notification.State.DROPPED, lease_until=None, subject=None, text=None, html=None
+    )

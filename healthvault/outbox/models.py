@@ -14,7 +14,7 @@ from healthvault.store.ids import new_id
 
 
 class Notification(models.Model):
-    """One mail to one address: `queued` -> `sending` -> `sent` | `failed(error_code)`.
+    """One mail to one address: `queued` -> `sending` -> `sent` | `failed(error_code)` | `dropped`.
 
     While `queued`, `lease_until` is the time before which it is not tried (again); while `sending` it
     is the end of the lease. Subject and text are erased once the relay took them.
@@ -25,6 +25,7 @@ class Notification(models.Model):
         SENDING = "sending", "Being sent"
         SENT = "sent", "Sent"
         FAILED = "failed", "Failed"
+        DROPPED = "dropped", "Not sent: no longer needed"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=40)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from healthvault.outbox import delivery, outcomes, transport
 from healthvault.outbox.backend import OutboxBackend
-from healthvault.outbox.mail import queue_mail
+from healthvault.outbox.mail import cancel, queue_mail
 from healthvault.outbox.models import Notification
 from healthvault.outbox.tasks import sweep_in_process, sweep_notifications
 from healthvault.outbox.transport import SendFailure
@@ -104,6 +104,52 @@ def test_a_worker_that_overslept_changes_nothing(monkeypatch, told):
     assert delivery.deliver(mail.pk) == ""
     assert fresh(mail).state == "failed"
     assert told == []
+
+
+def test_a_mail_that_was_taken_back_does_not_go_out(sent, told):
+    mails = [queue(related=("parcel", "one")), queue(related=("parcel", "two"))]
+    assert cancel(mails[0].kind, "one") == 1
+    assert [delivery.deliver(mail.pk) for mail in mails] == ["", "sent"]
+    assert len(sent.mails) == 1
+    row = fresh(mails[0])
+    assert (row.state, row.subject, row.text, row.html) == ("dropped", None, None, None)
+    assert str(row.pk) not in Notification.due()
+    assert cancel(mails[1].kind, "two") == 0
+    assert fresh(mails[1]).state == "sent"
+
+
+def test_a_mail_taken_back_in_the_hands_of_a_worker_does_not_go_back_into_the_queue(monkeypatch, told):
+    mail = queue(related=("parcel", "one"))
+
+    def fail(message, name):
+        cancel(mail.kind, "one")
+        raise SendFailure("relay_down", temporary=True)
+
+    monkeypatch.setattr(transport, "send", fail)
+    assert delivery.deliver(mail.pk) == ""
+    assert fresh(mail).state == "dropped"
+    assert told == []
+
+
+def test_a_mail_taken_back_while_it_is_claimed_is_not_sent_empty(sent, monkeypatch):
+    mail = queue(related=("parcel", "one"))
+    real = Notification.claim
+
+    def slow(pk):
+        real(pk)
+        cancel(mail.kind, "one")
+        return fresh(mail)
+
+    monkeypatch.setattr(Notification, "claim", slow)
+    assert delivery.deliver(mail.pk) == ""
+    assert sent.mails == []
+
+
+def test_a_failed_mail_that_was_taken_back_cannot_be_sent_again():
+    mail = queue(related=("parcel", "one"))
+    Notification.objects.filter(pk=mail.pk).update(state="failed")
+    assert cancel(mail.kind, "one") == 0
+    assert (fresh(mail).state, delivery.send_again(fresh(mail))) == ("failed", False)
 
 
 def test_the_same_mail_has_the_same_id_and_date_at_every_try(sent):
