@@ -9,6 +9,7 @@ class DirectMsgConfig(AppConfig):
         from healthvault.outbox import outcomes
 
         outcomes.register("parcel", _tell_parcel)
+        outcomes.register("pickup_find", _tell_found)
 
 
 def _tell_parcel(related_id: str, state: str, code: str) -> None:
@@ -16,3 +17,9 @@ def _tell_parcel(related_id: str, state: str, code: str) -> None:
     from . import parcels
 
     parcels.on_notification(related_id, state, code)
+
+
+def _tell_found(related_id: str, state: str, code: str) -> None:
+    from . import find
+
+    find.on_notification(related_id, state, code)

@@ -289,6 +289,28 @@ class OutboundMail(models.Model):
         return self.state in self.LOST
 
 
+class FindRequest(models.Model):
+    """Somebody asked for new links to what waits for a contact address.
+
+    Written at once for every address alike, answered by a worker, gone when there was nothing to mail.
+    `parcels` are those whose links were mailed.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    contact_hash = models.CharField(max_length=64, db_index=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    answered = models.DateTimeField(null=True)
+    parcels = models.ManyToManyField(Parcel, related_name="+")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["id"], name="find_unanswered", condition=Q(answered__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"find request {self.pk}"
+
+
 class PickupCode(models.Model):
     """An 8-digit code mailed to a parcel's contact address; kept as a keyed hash."""
 

@@ -6,20 +6,22 @@ word the sender chose except the organisation's name as it stands in our trust l
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Max, Q
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
+from healthvault.outbox import mail
 from healthvault.outbox.mail import queue_mail
 from healthvault.outbox.models import Notification
 from records.access import custodians_to_notify
 from records.models import Message, Record
 
-from .models import Parcel
+from .models import FindRequest, Parcel
 
 PARCEL = "parcel"
 MESSAGE = "message"
@@ -48,6 +50,7 @@ def render(name: str, context: dict[str, Any]) -> tuple[str, str, str]:
 def parcel_waiting(parcel: Parcel, token: str, *, template: str = "parcel") -> Notification:
     """Queue the mail that a parcel waits, with its link; sent after commit, once a day and parcel."""
     link = absolute(reverse("directmsg:pickup_link", args=[token]))
+    day, of_link = f"{timezone.now():%Y-%m-%d}", (parcel.token_hash or "")[:8]
     subject, text, html = render(
         template,
         {"organization": parcel.organization_name, "expires": parcel.expires, "link": link},
@@ -58,24 +61,50 @@ def parcel_waiting(parcel: Parcel, token: str, *, template: str = "parcel") -> N
         subject,
         text,
         html,
-        dedupe_key=f"{PARCEL}:{parcel.pk}:{template}:{timezone.now():%Y-%m-%d}:{(parcel.token_hash or '')[:8]}",
+        dedupe_key=f"{PARCEL}:{parcel.pk}:{template}:{day}:{of_link}",
         related=(PARCEL, str(parcel.pk)),
         not_before=_quiet_until(parcel),
     )
 
 
-def _quiet_until(parcel: Parcel) -> Any:
-    """When the next mail to this parcel's contact may go: not within `QUIET` of the last one."""
-    others = Parcel.objects.filter(contact_hash=parcel.contact_hash).exclude(pk=parcel.pk)
-    latest = (
-        Notification.objects.filter(
-            kind=PARCEL, related_id__in=[str(pk) for pk in others.values_list("pk", flat=True)]
-        )
-        .order_by("-created")
-        .values_list("created", flat=True)
-        .first()
+def parcels_found(request: FindRequest, found: list[tuple[Parcel, str]]) -> Notification:
+    """Queue one mail with a new link for each parcel (given with its token) of one contact address."""
+    links = [
+        {
+            "organization": parcel.organization_name,
+            "expires": parcel.expires,
+            "link": absolute(reverse("directmsg:pickup_link", args=[token])),
+        }
+        for parcel, token in found
+    ]
+    subject, text, html = render("parcels_found", {"links": links})
+    return queue_mail(found[0][0].contact, FIND, subject, text, html, related=(FIND, str(request.pk)))
+
+
+def cancel_mails(parcel: Parcel) -> None:
+    """Take back what did not go out about a parcel whose links die now."""
+    for kind in (PARCEL, MESSAGE):
+        mail.cancel(kind, str(parcel.pk))
+
+
+def last_mail(contact_hash: str, *, besides: Parcel | None = None) -> datetime:
+    """When the newest mail with links to an address was queued, not counting those about `besides`."""
+    parcels = Parcel.objects.filter(contact_hash=contact_hash)
+    finds = FindRequest.objects.filter(contact_hash=contact_hash, answered__isnull=False)
+    if besides is not None:
+        parcels = parcels.exclude(pk=besides.pk)
+    mails = Notification.objects.exclude(state=Notification.State.DROPPED).filter(
+        Q(kind=PARCEL, related_id__in=[str(pk) for pk in parcels.values_list("pk", flat=True)])
+        | Q(kind=FIND, related_id__in=[str(pk) for pk in finds.values_list("pk", flat=True)])
     )
-    return latest + QUIET if latest and latest + QUIET > timezone.now() else None
+    newest: datetime | None = mails.aggregate(newest=Max("created"))["newest"]
+    return newest or datetime.min.replace(tzinfo=UTC)
+
+
+def _quiet_until(parcel: Parcel) -> datetime | None:
+    """When the next mail to this parcel's contact may go: not within `QUIET` of the last one."""
+    latest = last_mail(parcel.contact_hash, besides=parcel)
+    return latest + QUIET if latest > timezone.now() - QUIET else None
 
 
 def new_message(record: Record, message: Message) -> None:

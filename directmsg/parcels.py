@@ -330,12 +330,27 @@ def on_notification(related_id: str, state: str, code: str) -> None:
 
 def new_link(parcel: Parcel, *, template: str = "parcel") -> None:
     """Mail a new link to the parcel's contact address; links sent before stop working."""
-    token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        parcel.token_hash = hash_token(token)
-        waiting = Parcel.objects.filter(pk=parcel.pk, state=Parcel.State.WAITING)
-        if waiting.update(token_hash=parcel.token_hash):
-            notify.parcel_waiting(parcel, token, template=template)
+        waiting = Parcel.objects.select_for_update().filter(pk=parcel.pk, state=Parcel.State.WAITING)
+        if waiting.exists():
+            notify.parcel_waiting(parcel, renew_token(parcel), template=template)
+
+
+def renew_token(parcel: Parcel) -> str:
+    """A new token for the link of a waiting parcel; mails with older ones that did not go out are dropped."""
+    token = secrets.token_urlsafe(32)
+    parcel.token_hash = hash_token(token)
+    Parcel.objects.filter(pk=parcel.pk).update(token_hash=parcel.token_hash)
+    drop_mails(parcel)
+    return token
+
+
+def drop_mails(parcel: Parcel) -> None:
+    """Take back mails that did not go out: the links to `parcel` in them are dead."""
+    from . import find
+
+    notify.cancel_mails(parcel)
+    find.take_back(parcel)
 
 
 def close(parcel: Parcel, state: str, *, from_states: tuple[str, ...] = (Parcel.State.WAITING,)) -> bool:
@@ -351,6 +366,7 @@ def close(parcel: Parcel, state: str, *, from_states: tuple[str, ...] = (Parcel.
             return False
         event(parcel, state)
         erase_secrets(parcel)
+        drop_mails(parcel)
         if parcel.holder_id:
             HolderKey.objects.filter(pk=parcel.holder_id).delete()
         trail.record(f"parcel.{state}", subject=parcel.pk)

@@ -447,6 +447,7 @@ def claim(
         message = filing.file_message(record, content, patient_confirmed=True)
         Parcel.objects.filter(pk=parcel.pk).update(message=message)
         parcels.erase_secrets(parcel)
+        parcels.drop_mails(parcel)
         if parcel.inbound_id is not None:
             InboundMail.objects.filter(pk=parcel.inbound_id).update(message=message)
         holder.delete()

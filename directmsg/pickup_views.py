@@ -98,7 +98,7 @@ def find_waiting(request: HttpRequest) -> HttpResponse:
     """ "Find my waiting messages": the same answer whether or not any exist."""
     form = FindForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        find.mail_links(form.cleaned_data["email"])
+        find.ask(form.cleaned_data["email"])
         return render(request, "directmsg/pickup_find.html", {"sent": True})
     return render(request, "directmsg/pickup_find.html", {"form": form, "sent": False})
 

@@ -24,7 +24,11 @@ def send_outbound(pk: str) -> None:
 @shared_task
 def sweep_mail() -> None:
     """Offer every copy that nobody is working on, and end those whose time is over."""
+    from . import find
+
     expire_confirmations()
+    for pk in find.unanswered():
+        answer_find_request.delay(pk)
     for pk in jobs.offered(
         InboundMail, waiting=InboundMail.State.RECEIVED, working=InboundMail.State.PROCESSING
     ):
@@ -33,6 +37,13 @@ def sweep_mail() -> None:
         OutboundMail, waiting=OutboundMail.State.QUEUED, working=OutboundMail.State.SENDING
     ):
         send_outbound.delay(pk)
+
+
+@shared_task
+def answer_find_request(pk: str) -> None:
+    from . import find
+
+    find.answer(pk)
 
 
 @shared_task
@@ -46,9 +57,10 @@ def expire_confirmations() -> None:
 
 @shared_task
 def expire_parcels() -> None:
-    from . import parcels
+    from . import find, parcels
 
     parcels.expire()
+    find.forget()
     parcels.shred_drafts()
     parcels.shred_refused()
     parcels.remind()
