@@ -43,6 +43,40 @@ def test_no_template_has_inline_style_or_script(path):
         assert "src=" in tag or 'type="application/json"' in tag
 
 
+STYLES = sorted(Path(settings.BASE_DIR, "static", "css").glob("*.css"))
+
+
+#: What a notice looks like without any further class.
+PLAIN = {"notice-info"}
+
+
+def classes_of(template: str) -> set[str]:
+    """The classes that a template names whole; those it puts together piece by piece are not among them."""
+    marked = re.sub(r"{%.*?%}|{{.*?}}|{#.*?#}", "\0", template)
+    words = {word.strip("\0") for value in re.findall(r'\bclass="([^"]*)"', marked) for word in value.split()}
+    return {word for word in words if word and "\0" not in word and not word.endswith("-")}
+
+
+def test_classes_of_templates_stand_in_style_sheets():
+    """A name that no style sheet has is a button without a look, and nobody notices."""
+    defined = set(re.findall(r"\.(-?[A-Za-z_][\w-]*)", "\n".join(path.read_text() for path in STYLES)))
+    unknown = {
+        f"{path.relative_to(settings.BASE_DIR)}: {name}"
+        for path in PAGES
+        for name in classes_of(path.read_text()) - defined - PLAIN
+    }
+    assert unknown == set()
+
+
+def test_style_sheets_fetch_nothing_and_name_colours_once():
+    for path in STYLES:
+        text = path.read_text()
+        assert "url(" not in text.replace("url(#", "")
+        assert "@import" not in text
+        if path.name == "records.css" or path.name in ("messages.css", "pickup.css"):
+            assert not re.search(r"#[0-9a-fA-F]{3,8}\b|rgba?\(", text), path.name
+
+
 @pytest.mark.django_db
 def test_policy_forbids_what_is_not_ours(client):
     answer = client.get("/")
