@@ -445,3 +445,84 @@ class EntryVersion(models.Model):
 
     def __str__(self) -> str:
         return f"version {self.pk}"
+
+
+class Invitation(models.Model):
+    """An offer of a grant, sent to a mailbox: `pending` -> `active` | `rejected` | `withdrawn` | `locked`.
+
+    Whoever has the link from the mail may take it up, with the passcode where one was set, which the
+    inviter tells by another way. The link is kept as a hash, the address sealed beside its hash.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Waiting for an answer"
+        ACTIVE = "active", "Accepted"
+        REJECTED = "rejected", "Declined"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        LOCKED = "locked", "Locked: too many wrong passcodes"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    record = models.ForeignKey(Record, on_delete=models.CASCADE, related_name="invitations")
+    inviter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    email = SealedField(holder="record.holder")
+    email_hash = models.CharField(max_length=64)
+    text = SealedField(holder="record.holder", blank=True)
+    right = models.PositiveSmallIntegerField(choices=Right.choices)
+    relationship = models.CharField(max_length=10, choices=Relationship.choices, default=Relationship.OTHER)
+    kinds = models.JSONField(null=True, blank=True)
+    #: When the access ends that is offered; None never.
+    access_expires = models.DateTimeField(null=True, blank=True)
+    passcode = models.CharField(max_length=128, blank=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    token_hash = models.CharField(max_length=64, unique=True)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.PENDING)
+    expires = models.DateTimeField()
+    created = models.DateTimeField(default=timezone.now)
+    decided = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["record", "email_hash"])]
+
+    def __str__(self) -> str:
+        return f"invitation {self.pk}"
+
+
+class Export(models.Model):
+    """A copy of a whole record as one ZIP file; also the row of the work of making it.
+
+    `waiting` -> `making` -> `ready` -> `expired`, or `failed(code)`. `done` of `total` members are in it.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        MAKING = "making", "Being made"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+        EXPIRED = "expired", "Expired"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    record = models.ForeignKey(Record, on_delete=models.CASCADE, related_name="exports")
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
+    code = models.CharField(max_length=40, blank=True)
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(default=0)
+    blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
+    tries = models.PositiveSmallIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    created = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["lease_until"],
+                name="exports_unmade",
+                condition=Q(state__in=["waiting", "making"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"export {self.pk}"
