@@ -16,9 +16,6 @@ from . import inbox
 from .listener import Listener, space_check, tls_context
 from .smtp_words import Limits, MailProtocol
 
-#: Mail is refused for the moment while less than this is free (and twice the largest message).
-LEAST_FREE = max(1024**3, 2 * settings.MAX_MESSAGE_SIZE)
-
 
 @dataclass(frozen=True, slots=True)
 class Doors:
@@ -70,7 +67,7 @@ def _open(
         accept=inbox.accept_envelope,
         check_recipient=inbox.check_recipient,
         check_sender=inbox.check_sender,
-        check_space=space_check(settings.DATA_DIR, LEAST_FREE),
+        check_space=space_check(settings.DATA_DIR, inbox.LEAST_FREE),
         normalise_bare_newlines=inbox.repairs_bare_newlines if settings.DIRECT_LEGACY else None,
         fault=fault,
         on_death=on_death,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import IntegrityError, close_old_connections, transaction
 
 from healthvault.store import jobs
@@ -20,7 +22,7 @@ from trust import context as trust_context
 
 from .agent.address import normalise
 from .models import InboundMail, MailEvent
-from .smtp_words import Envelope, MailProtocol, Reply
+from .smtp_words import NO_SPACE, Envelope, MailProtocol, Reply
 from .tasks import process_inbound
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ OK = Reply(250, "2.0.0 OK")
 TRY_AGAIN = Reply(451, "4.3.0 Cannot store the message now, try again later")
 NOT_HOSTED = Reply(550, "5.7.1 This domain is not hosted here")
 NOT_FROM_OUTSIDE = Reply(550, "5.7.1 Mail from this domain does not come in here")
+
+#: What stays free on the disk (and twice the largest message): mail is refused for the moment before that.
+LEAST_FREE = max(1024**3, 2 * settings.MAX_MESSAGE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +141,15 @@ def accept_envelope(envelope: Envelope) -> list[Reply]:
 
     One copy that cannot be stored does not stop the others: over LMTP each has its own reply, and over
     SMTP, where the one reply is then 451, those stored are recognised when the client sends again.
+    Each recipient has a copy of its own, so one message may take a hundred times its size: without room for
+    all of them none is stored.
     """
     close_old_connections()
     replies: list[Reply] = []
     data = envelope.data.read_all()
+    if not _has_room(len(data) * len(envelope.rcpt_tos)):
+        log.warning("no room for mail", extra={"size": len(data), "code": "no_space"})
+        return [NO_SPACE] * len(envelope.rcpt_tos)
     try:
         for recipient in envelope.rcpt_tos:
             try:
@@ -151,6 +161,10 @@ def accept_envelope(envelope: Envelope) -> list[Reply]:
     finally:
         close_old_connections()
     return replies
+
+
+def _has_room(size: int) -> bool:
+    return shutil.disk_usage(settings.DATA_DIR).free - size >= LEAST_FREE
 
 
 def check_recipient(address: str) -> Reply | None:
