@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography import x509
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -62,10 +62,6 @@ class NotNow(Exception):
 
 def send_mail(pk: str) -> str | None:
     """Send the copy `pk` if it is due and free; returns its state, or None when there was nothing to do."""
-    waiting = OutboundMail.objects.filter(pk=pk).values_list("domain", flat=True).first()
-    if waiting is None or _is_busy(waiting):
-        # Whoever finishes there rings for the next one.
-        return None
     mail = _claim(pk)
     if mail is None:
         return None
@@ -91,20 +87,37 @@ def _work_on(mail: OutboundMail) -> None:
 
 
 def _claim(pk: str) -> OutboundMail | None:
-    mail = jobs.claim(OutboundMail, pk, waiting=State.QUEUED, working=State.SENDING)
-    if mail is not None and _is_busy(mail.domain, besides=mail):
-        _put_off(mail, timezone.now(), "", "")
+    """Take the copy, unless as many workers as may talk to its domain do so now.
+
+    Whoever finishes there rings for the next one.
+    """
+    domain = OutboundMail.objects.filter(pk=pk).values_list("domain", flat=True).first()
+    if domain is None:
         return None
-    return mail
+    with transaction.atomic():
+        _one_at_a_time(domain)
+        if _is_busy(domain):
+            return None
+        return jobs.claim(OutboundMail, pk, waiting=State.QUEUED, working=State.SENDING)
 
 
-def _is_busy(domain: str, besides: OutboundMail | None = None) -> bool:
-    """Whether as many workers as may talk to `domain` do so now."""
+def _one_at_a_time(domain: str) -> None:
+    """Let claims for one domain wait for each other, so that counting and claiming are one step.
+
+    SQLite has one writer at a time anyhow.
+    """
+    if connection.vendor == "postgresql":
+        number = int.from_bytes(
+            hashlib.sha256(f"outbound {domain}".encode()).digest()[:8], "big", signed=True
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+
+
+def _is_busy(domain: str) -> bool:
     if trust_context.is_hosted(domain):
         return False
     sending = OutboundMail.objects.filter(domain=domain, state=State.SENDING, lease_until__gt=timezone.now())
-    if besides is not None:
-        sending = sending.exclude(identifier=besides.identifier)
     most = MOST_SESSIONS_EMBEDDED if settings.EMBEDDED else MOST_SESSIONS
     return sending.values("identifier").distinct().count() >= most
 

@@ -1,8 +1,10 @@
 """Sending one copy: sealing once, handing over, trying again, giving up."""
 
+import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from directmsg import confirmations, receive, send
@@ -247,6 +249,58 @@ def test_sealed_bytes_go_when_nobody_needs_them(world):
     assert send.drop_sealed() == 1
     assert not Blob.objects.filter(pk=sealed).exists()
     assert world.copy(message, lab).sha256
+
+
+# --- several workers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_once_make_one_envelope_and_send_each_copy_once(world, settings):
+    """Both take a copy of one message before it is sealed; a third takes what another has."""
+    settings.EMBEDDED = False
+    world.smtp.pause_s = 0.2
+    recipients = [f"{name}@{world.peer.domain}" for name in ("a", "b", "c")]
+    message = world.write(*recipients)
+    pks = [str(pk) for pk in message.outbound.order_by("pk").values_list("pk", flat=True)]
+    at_once(lambda pk: send.send_mail(pk), [*pks, pks[0]])
+    assert {copy.state for copy in message.outbound.all()} == {State.SENT}
+    assert len({copy.sha256 for copy in message.outbound.all()}) == 1
+    assert sorted(who for taken in world.smtp.taken for who in taken.recipients) == recipients
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_partner_that_is_written_to_much_is_not_stormed(world, settings):
+    settings.EMBEDDED = False
+    world.smtp.pause_s = 0.3
+    for _ in range(10):
+        world.write()
+    pks = [str(pk) for pk in OutboundMail.objects.order_by("pk").values_list("pk", flat=True)]
+    at_once(send.send_mail, pks)
+    assert 1 <= world.smtp.most_at_once <= send.MOST_SESSIONS
+    # Those that were turned away wait without having failed.
+    assert set(OutboundMail.objects.values_list("state", "code")) <= {(State.SENT, ""), (State.QUEUED, "")}
+
+
+def at_once(work, arguments):
+    """Do `work` for each argument in a thread of its own, all started together."""
+    start = threading.Barrier(len(arguments))
+    errors = []
+
+    def run(argument):
+        start.wait(10)
+        try:
+            work(argument)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[argument]) for argument in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
 
 
 # --- our own domains ----------------------------------------------------------------------------------------
