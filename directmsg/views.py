@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -20,6 +21,9 @@ from records.models import Attachment, Document, Message, Right
 
 from . import addresses, html_mail, pickup
 from .unpacked import contents_of
+
+#: For how long one line of the trail stands for a view whose page asks for what is new.
+VIEW_LASTS = timedelta(hours=1)
 
 
 @require_safe
@@ -60,7 +64,8 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
     asking = bool(request.htmx)  # type: ignore[attr-defined]
     if asking and contents.worth_asking and request.GET.get("unread") == str(contents.unread):
         return HttpResponse(status=204)
-    trail.record("message.viewed", record=shown.record, subject=shown.pk, request=request)
+    if not (asking and _just_viewed(request, shown)):
+        trail.record("message.viewed", record=shown.record, subject=shown.pk, request=request)
     context = {
         "message": shown,
         "record": shown.record,
@@ -76,6 +81,17 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
     # 286 ends the asking of a page that has asked for long enough.
     status = 200 if contents.worth_asking else 286
     return render(request, "directmsg/_documents.html", context, status=status)
+
+
+def _just_viewed(request: HttpRequest, shown: Message) -> bool:
+    """Whether the trail has it that this person looks at the message, whose page now asks for the rest."""
+    views = trail.history(shown.record).filter(
+        action="message.viewed",
+        actor=str(request.user.pk),
+        subject=str(shown.pk),
+        at__gt=timezone.now() - VIEW_LASTS,
+    )
+    return views.exists()
 
 
 def _links(shown: Message) -> tuple[html_mail.Link, ...]:

@@ -6,15 +6,36 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.cache import patch_vary_headers
 
 Handler = Callable[[HttpRequest], HttpResponse]
 STARTED = "started_at"
 SEEN = "seen_at"
 CONSOLES = ("/admin/", "/trust/")
 FOR_EVERYBODY = ("/trust/request/",)
+#: Elements of our pages that ask for themselves anew by the clock, by their id.
+POLLING = frozenset({"documents"})
+
+
+def is_poll(request: HttpRequest) -> bool:
+    """Whether a page asks by the clock: nobody did anything, so it is no use of the session."""
+    asks = request.method == "GET" and request.headers.get("HX-Request") == "true"
+    return asks and request.headers.get("HX-Trigger") in POLLING
+
+
+class Sessions(SessionMiddleware):
+    """Django's sessions, which every request prolongs that a person made, and no other."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        session = getattr(request, "session", None)
+        if session is None or not is_poll(request) or session.modified or session.is_empty():
+            return super().process_response(request, response)
+        patch_vary_headers(response, ("Cookie",))
+        return response
 
 
 def private_responses(get_response: Handler) -> Handler:
@@ -52,7 +73,8 @@ def _is_over(request: HttpRequest, staff: bool) -> bool:
     if not staff:
         return bool(age > settings.SESSION_ABSOLUTE_AGE)
     idle = now - request.session.get(SEEN, now)
-    request.session[SEEN] = now
+    if not is_poll(request):
+        request.session[SEEN] = now
     return bool(age > settings.STAFF_SESSION_ABSOLUTE_AGE or idle > settings.STAFF_SESSION_IDLE)
 
 

@@ -144,7 +144,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "healthvault.middleware.private_responses",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "healthvault.middleware.Sessions",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -316,6 +316,8 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_HTTPS
 USERSESSIONS_TRACK_ACTIVITY = False
 
 SESSION_ENGINE = "healthvault.store.sessions"
+# Not in a cookie, where they would outlive the session.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_AGE = int(timedelta(minutes=20).total_seconds())
 SESSION_ABSOLUTE_AGE = int(timedelta(hours=12).total_seconds())
 STAFF_SESSION_IDLE = int(timedelta(minutes=10).total_seconds())
