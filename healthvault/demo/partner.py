@@ -21,7 +21,7 @@ from directmsg.agent.message import NewAttachment, build_message
 NAME = "Larkspur Community Hospital"
 DOMAIN = "direct.larkspur.example"
 ADDRESS = f"records@{DOMAIN}"
-LIFE = timedelta(days=30)
+LIFE = timedelta(days=365)
 
 #: A one-page PDF, as small as one can be.
 PDF = b"""%PDF-1.4
