@@ -18,7 +18,8 @@ NEWUSER = "newuser"
 ADMINISTRATORS = frozenset({"postmaster", "abuse"})
 RESERVED = ADMINISTRATORS | frozenset(
     """newuser hostmaster webmaster noc security info support sales marketing admin administrator root
-    mailer-daemon noreply no-reply bounce bounces daemon nobody help privacy test direct healthvault""".split()  # noqa: SIM905
+    mailer-daemon noreply no-reply bounce bounces daemon nobody help privacy test direct
+    healthvault""".split()  # noqa: SIM905
 )
 _LOCAL_PART = re.compile(r"[a-z0-9](?:[a-z0-9]|[._-](?=[a-z0-9])){1,62}[a-z0-9]")
 
@@ -27,7 +28,8 @@ _FIRST = """amber autumn birch bright calm cedar clear cloud copper coral crisp 
 field fine gentle glad golden grand green hazel high holly ivory jade kind lake late light lilac lime long
 lucky maple meadow mild mint misty new noble north oak olive open pearl pine plain quick quiet rapid red
 river rose round sage sand silver slow smooth soft south spring steady still summer sunny swift tall teal
-tidy upper violet warm west white wide willow windy winter wise young""".split()  # noqa: SIM905
+tidy upper violet warm west white wide willow
+windy winter wise young""".split()  # noqa: SIM905
 _SECOND = """anchor arch atlas badge barn basin bay beacon bell bench boat book bridge brook cabin canal canvas
 castle chime circle cliff coast compass corner cove creek crest delta drum dune falcon feather ferry flute
 forest fountain garden gate grove harbor harp haven heron hill island kettle kite ladder lagoon lamp lantern

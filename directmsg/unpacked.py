@@ -90,9 +90,7 @@ def contents_of(message: Message) -> Contents:
     )
 
 
-def _found(
-    document: Document, filings: dict[UUID, Import], kinds: dict[UUID, Counter[str]]
-) -> FoundDocument:
+def _found(document: Document, filings: dict[UUID, Import], kinds: dict[UUID, Counter[str]]) -> FoundDocument:
     filing = filings.get(document.pk)
     counted = kinds[filing.pk] if filing else Counter()
     order = list(overview.KIND_NAMES)
