@@ -30,7 +30,8 @@ lucky maple meadow mild mint misty new noble north oak olive open pearl pine pla
 river rose round sage sand silver slow smooth soft south spring steady still summer sunny swift tall teal
 tidy upper violet warm west white wide willow
 windy winter wise young""".split()  # noqa: SIM905
-_SECOND = """anchor arch atlas badge barn basin bay beacon bell bench boat book bridge brook cabin canal canvas
+_SECOND = """anchor arch atlas badge barn basin bay beacon bell bench boat book bridge brook cabin canal
+canvas
 castle chime circle cliff coast compass corner cove creek crest delta drum dune falcon feather ferry flute
 forest fountain garden gate grove harbor harp haven heron hill island kettle kite ladder lagoon lamp lantern
 leaf ledge lighthouse lodge market marsh mill mirror moon nest orchard otter path pebble pier planet plaza
