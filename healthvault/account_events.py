@@ -7,11 +7,17 @@ from typing import Any
 from allauth.account import signals as account
 from allauth.mfa import signals as mfa
 from django.contrib.auth.signals import user_logged_out, user_login_failed
+from django.db.models.signals import post_init, pre_save
 from django.dispatch import receiver
 
+from healthvault.accounts import MfaAdapter
 from healthvault.audit import trail
+from healthvault.vault.errors import Tampered
 from records import proofs
 from records.models import MailboxProof
+
+#: What of an authenticator's data is sealed: the TOTP key, the seed of recovery codes, codes from elsewhere.
+SECRETS = ("secret", "seed", "migrated_codes")
 
 
 @receiver(account.email_confirmed)
@@ -84,3 +90,33 @@ def second_step_changed(request: Any, user: Any, **kwargs: Any) -> None:
     trail.record("account.second_step_changed", actor=user, request=request)
     for session in UserSession.objects.filter(user=user).exclude(session_key=request.session.session_key):
         session.end()
+
+
+# --- secrets of the second step ------------------------------------------------------------------------
+
+
+@receiver(pre_save, sender="mfa.Authenticator")
+def bind_secrets(instance: Any, **kwargs: Any) -> None:
+    """A secret moved into another account's row must not work there."""
+    person, adapter = str(instance.user_id), MfaAdapter()
+    for name, value in _secrets_of(instance):
+        if isinstance(value, list):
+            instance.data[name] = [adapter.bind(each, person) for each in value]
+        else:
+            instance.data[name] = adapter.bind(value, person)
+
+
+@receiver(post_init, sender="mfa.Authenticator")
+def check_secrets(instance: Any, **kwargs: Any) -> None:
+    """Raises Tampered for a row with the secret of another account."""
+    if "data" not in instance.__dict__ or "user_id" not in instance.__dict__:
+        return
+    for _, value in _secrets_of(instance):
+        for each in value if isinstance(value, list) else [value]:
+            person, separator, _ = each.rpartition(":")
+            if separator and person != str(instance.user_id):
+                raise Tampered("an authenticator of another account")
+
+
+def _secrets_of(instance: Any) -> list[tuple[str, Any]]:
+    return [(name, instance.data[name]) for name in SECRETS if name in instance.data]

@@ -22,6 +22,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from healthvault.store.lookup import open_text, seal_text
 
 AUTHENTICATORS = "authenticators"
+NOBODY = "secret"
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -121,7 +122,11 @@ def after_signup(request: HttpRequest, account: Any) -> None:
 
 
 class MfaAdapter(DefaultMFAAdapter):
-    """Keeps secrets of authenticators (TOTP, seeds of recovery codes) sealed."""
+    """Keeps secrets of authenticators (TOTP, seeds of recovery codes) sealed.
+
+    allauth does not say whose secret it has sealed, so what `encrypt` gives is bound to nobody; `bind`
+    does that as the row is saved.
+    """
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
@@ -130,10 +135,18 @@ class MfaAdapter(DefaultMFAAdapter):
     }
 
     def encrypt(self, text: str) -> str:
-        return seal_text(AUTHENTICATORS, "secret", text)
+        return seal_text(AUTHENTICATORS, NOBODY, text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return open_text(AUTHENTICATORS, "secret", encrypted_text)
+        """What `encrypt` or `bind` sealed. Raises Tampered."""
+        person, separator, sealed = encrypted_text.rpartition(":")
+        return open_text(AUTHENTICATORS, person if separator else NOBODY, sealed)
+
+    def bind(self, sealed: str, person: str) -> str:
+        """A sealed secret as one of the account `person`: with another's id in front it does not open."""
+        if ":" in sealed:
+            return sealed
+        return f"{person}:{seal_text(AUTHENTICATORS, person, self.decrypt(sealed))}"
 
     def generate_authenticator_name(self, user: Any, type: Any) -> str:
         return "Passkey"

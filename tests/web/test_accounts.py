@@ -281,6 +281,45 @@ def test_secrets_of_authenticators_are_sealed(client):
 
 
 @pytest.mark.django_db
+def test_a_secret_moved_into_another_accounts_row_does_not_work(client):
+    """Whoever writes to the database must not give somebody a second step that they hold themselves."""
+    verified()
+    sign_in(client, "nora@patient.example")
+    set_up_app(client)
+    thief = verified(email="thief@patient.example")
+    browser = Client()
+    sign_in(browser, "thief@patient.example")
+    known = set_up_app(browser)
+    rows = Authenticator.objects.filter(type="totp")
+    stolen = rows.filter(user=thief).values_list("data", flat=True).get()
+    rows.exclude(user=thief).update(data=stolen)
+    other = Client(raise_request_exception=False)
+    sign_in(other, "nora@patient.example")
+    other.post("/accounts/2fa/authenticate/", {"code": totp(known)})
+    assert "_auth_user_id" not in other.session
+
+    # Nor with the other's id written in front of it.
+    victim = Account.objects.get(email="nora@patient.example")
+    forged = {"secret": f"{victim.pk}:{stolen['secret'].partition(':')[2]}"}
+    rows.exclude(user=thief).update(data=forged)
+    other.post("/accounts/2fa/authenticate/", {"code": totp(known)})
+    assert "_auth_user_id" not in other.session
+
+
+@pytest.mark.django_db
+def test_a_code_of_the_app_completes_signing_in(client):
+    verified()
+    sign_in(client, "nora@patient.example")
+    secret = set_up_app(client)
+    # The code that switched it on is not taken twice.
+    cache.clear()
+    other = Client()
+    sign_in(other, "nora@patient.example")
+    other.post("/accounts/2fa/authenticate/", {"code": totp(secret)})
+    assert "_auth_user_id" in other.session
+
+
+@pytest.mark.django_db
 def test_with_a_second_step_the_password_is_not_enough(client):
     verified()
     sign_in(client, "nora@patient.example")
