@@ -79,7 +79,7 @@ def correct_item(entry: Entry, account: Account | None, words: Words) -> Entry:
     content = corrected(entry.content, _checked(words))
     _version(entry, account, Action.CORRECTED, content)
     kept = EntryKey.objects.filter(entry=entry).values_list("hash", flat=True)
-    _own_keys(entry, list(kept))
+    _own_keys(entry, [*kept, *keys_of(item_from(content), key_hasher(entry.record))])
     _settled(entry)
     trail.record("item.corrected", actor=account, record=entry.record_id, subject=entry.pk)
     return entry

@@ -1,0 +1,155 @@
+"""Putting an exported record back: the same record again, once, and nothing from a file that is no export."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from records import editing, restore, undo
+from records.models import Attachment, Document, Entry, EntryKey, EntrySource, Import, Message, Record
+from records.record_archive import RecordArchive
+from tests import factories
+from tests.pure.clinical.documents import everything as sample
+from tests.records.charts import bring, chart, problem, problems, scanned, shown
+from tests.records.snapshots import documents, everything
+
+pytestmark = pytest.mark.django_db
+
+GOUT, ASTHMA = ("90560007", "Gout"), ("195967001", "Asthma")
+
+
+@pytest.fixture
+def record() -> Record:
+    """A record in which a lot happened."""
+    record = factories.record(factories.account(), "Wren Harrowgate")
+    bring(record, sample())
+    bring(record, scanned("S", "20230101", b"%PDF-1.7 letter"))
+    bring(record, chart("A", "20230101", problems(problem(*GOUT, identity="p"), problem(*ASTHMA))))
+    newer = chart("B", "20240101", problems(problem(*GOUT, identity="p", end="20231101")), replaces="A")
+    bring(record, newer)
+    undone = bring(record, chart("C", "20240102", problems(problem("43116000", "Eczema"))))
+    undo.undo_import(undone, None)
+    asthma = named(record, "Asthma")
+    editing.correct_item(asthma, record.grants.get().account, editing.Words("Asthma, mild", start="1990"))
+    editing.delete_item(editing.add_item(record, None, "allergies", editing.Words("Latex")), None)
+    return record
+
+
+def named(record: Record, name: str) -> Entry:
+    rows = Entry.objects.filter(record=record).select_related("record__holder")
+    return next(entry for entry in rows if entry.content.get("name") == name)
+
+
+def exported(record: Record) -> bytes:
+    source, data = RecordArchive(Record.objects.select_related("holder").get(pk=record.pk)), b""
+    while piece := source.read(1 << 20):
+        data += piece
+    return data
+
+
+def restored(record: Record, data: bytes) -> restore.Restored:
+    return restore.restore_record(record, io.BytesIO(data), None)
+
+
+def emptied(record: Record) -> Record:
+    Entry.objects.filter(record=record).delete()
+    Document.objects.filter(record=record).delete()
+    Message.objects.filter(record=record).delete()
+    return Record.objects.select_related("holder").get(pk=record.pk)
+
+
+def test_a_record_comes_back_as_it_was(record):
+    before, superseded = everything(record), documents(record)
+    keys = EntryKey.objects.filter(record=record).count()
+    data = exported(record)
+    done = restored(emptied(record), data)
+    assert (done.messages, done.documents) == (5, 5)
+    assert everything(record) == before
+    assert documents(record) == superseded
+    assert EntryKey.objects.filter(record=record).count() == keys
+    assert Attachment.objects.filter(message__record=record).count() == 5
+
+
+def test_twice_adds_nothing(record):
+    data = exported(record)
+    counts = [model.objects.count() for model in (Entry, EntrySource, Document, Message, EntryKey)]
+    assert restored(record, data) == restore.Restored(0, 0, 0)
+    assert [model.objects.count() for model in (Entry, EntrySource, Document, Message, EntryKey)] == counts
+
+
+def test_into_another_record_and_twice(record):
+    other = factories.record(factories.account("tomas@people.example"), "Wren Harrowgate")
+    data = exported(record)
+    first = restored(other, data)
+    assert everything(other, names=True) == everything(record, names=True)
+    assert restored(other, data) == restore.Restored(0, 0, 0)
+    assert first.items > 20
+    assert not set(Entry.objects.filter(record=other)) & set(Entry.objects.filter(record=record))
+
+
+def test_what_comes_in_later_knows_what_was_restored(record):
+    data = exported(record)
+    emptied_ = emptied(record)
+    restored(emptied_, data)
+    again = bring(emptied_, sample())
+    assert again.items == 0
+    gout = bring(emptied_, chart("D", "20240601", problems(problem(*GOUT, identity="p"), problem(*ASTHMA))))
+    assert gout.items == 0
+    assert "Asthma, mild" in [content["name"] for content in shown(emptied_, "problems")]
+    undone = Import.objects.get(record=record, state="undone")
+    undo.redo_import(undone, None)
+    assert "Eczema" in [content["name"] for content in shown(emptied_, "problems")]
+
+
+def test_signatures_of_restored_messages_are_hearsay(record):
+    Message.objects.filter(record=record).update(signers=[{"subject": "Clinic", "accepted": True}])
+    data = exported(record)
+    restored(emptied(record), data)
+    assert all(message.signers[0]["restored"] for message in Message.objects.filter(record=record))
+
+
+def changed(data: bytes, **members: bytes) -> bytes:
+    """The same file with members replaced; the manifest stays."""
+    source, target = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    with zipfile.ZipFile(target, "w") as made:
+        for name in source.namelist():
+            made.writestr(name, members.get(name.replace("/", "_").replace(".", "_"), source.read(name)))
+    return target.getvalue()
+
+
+def test_nothing_comes_out_of_a_file_that_is_not_whole(record):
+    data = exported(record)
+    empty = emptied(record)
+    manifest = json.loads(zipfile.ZipFile(io.BytesIO(data)).read("manifest.json"))
+    document = next(m["path"] for m in manifest["members"] if m["path"].startswith("documents/"))
+    bad = [
+        b"",
+        b"PK\x05\x06" + b"\x00" * 18,
+        data[: len(data) // 2],
+        changed(data, portal_items_ndjson=b"[]\n"),
+        changed(data, portal_messages_ndjson=b'{"id": 1}\n'),
+        changed(data, manifest_json=b"[]"),
+        changed(data, manifest_json=json.dumps({**manifest, "version": 99}).encode()),
+        changed(data, **{document.replace("/", "_").replace(".", "_"): b"<other/>"}),
+    ]
+    for file in bad:
+        with pytest.raises(restore.NotRestorable):
+            restored(empty, file)
+    assert not Entry.objects.filter(record=record).exists()
+    assert not Message.objects.filter(record=record).exists()
+
+
+def test_a_crafted_file_takes_nothing_of_another_record(record):
+    """A file that claims to be an export of this record, with ids of another one's rows."""
+    other = factories.record(factories.account("tomas@people.example"), "Tomas Bergland")
+    data = exported(record)
+    manifest = json.loads(zipfile.ZipFile(io.BytesIO(data)).read("manifest.json"))
+    crafted = changed(data, manifest_json=json.dumps({**manifest, "record": str(other.pk)}).encode())
+    before = everything(record)
+    with pytest.raises(restore.NotRestorable):
+        restored(other, crafted)
+    assert everything(record) == before
+    assert everything(other) == []
