@@ -332,7 +332,7 @@ def new_link(parcel: Parcel, *, template: str = "parcel") -> None:
     """Mail a new link to the parcel's contact address; links sent before stop working."""
     with transaction.atomic():
         waiting = Parcel.objects.select_for_update().filter(pk=parcel.pk, state=Parcel.State.WAITING)
-        if waiting.exists():
+        if waiting.first() is not None:
             notify.parcel_waiting(parcel, renew_token(parcel), template=template)
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from directmsg import addresses, inbox, parcels, pickup, receive
+from directmsg import addresses, inbox, notify, parcels, pickup, receive
 from directmsg.models import DirectAddress, InboundMail, MailEvent, OutboundMail, Parcel
 from healthvault.audit.models import AuditEvent
 from healthvault.outbox.models import Notification
@@ -236,6 +236,37 @@ def notices_keys():
     return OutboundMail.objects.values("holder")
 
 
+def test_two_copies_worked_on_at_once_are_one_parcel(world, monkeypatch):
+    inner = world.partner.compose(
+        NEWUSER, "kim@patient.example;First pet?;Biscuit;S", message_id="<one@partner.example>"
+    )
+    world.process(world.partner.seal(inner, world.identity), NEWUSER)
+    # The second worker looked before the first one was done.
+    real, looks = parcels._already_waiting, []
+
+    def looked_early(*args):
+        looks.append(args)
+        return len(looks) > 1 and real(*args)
+
+    monkeypatch.setattr(parcels, "_already_waiting", looked_early)
+    mail = world.process(world.partner.seal(inner, world.identity), NEWUSER)
+    assert (mail.state, mail.raw) == ("parcelled", None)
+    assert mail.events.last().code == "same_parcel"
+    assert Parcel.objects.count() == HolderKey.objects.filter(kind="parcel").count() == 1
+    assert Notification.objects.count() == 1
+
+
+def test_a_reminder_and_its_line_in_the_ledger_come_together(monkeypatch):
+    parcel = factories.parcel()
+    Parcel.objects.update(created=timezone.now() - timedelta(days=3, hours=1))
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(notify, "parcel_waiting", raising(RuntimeError))
+        parcels.remind()
+    assert not parcel.events.filter(name="reminded_3").exists()
+    assert (parcels.remind(), parcels.remind()) == (1, 0)
+    assert Notification.objects.filter(state="queued").count() == 1
+
+
 def test_refused_mail_to_newuser_keeps_its_bytes_as_long_as_a_parcel(world, settings):
     sealed = world.partner.seal(world.partner.compose(NEWUSER, "kim@patient.example;Pet?;;S"), world.identity)
     mail = world.process(sealed, NEWUSER)
@@ -338,7 +369,7 @@ def test_a_mail_whose_first_tries_died_leaves_nothing_in_the_record_twice(
 
 
 def raising(error: type[BaseException]):
-    def raise_it(*args: object) -> None:
+    def raise_it(*args: object, **kwargs: object) -> None:
         raise error
 
     return raise_it
