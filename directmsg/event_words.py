@@ -26,6 +26,23 @@ _WORDS = {
     "expired": "Expired; the content was erased",
     "declined": "Declined by the contact; the content was erased",
     "withdrawn": "Withdrawn; the content was erased",
+    "queued": "Waiting to be sent",
+    "sent": "Handed to the recipient's system",
+    "local": "Delivered within this service",
+    "deferred": "Could not be handed over yet; tried again",
+    "processed": "Their system has opened it",
+    "dispatched": "Delivered to the recipient",
+    "displayed": "Opened by the recipient",
+    "failed": "Could not be delivered",
+    "timed_out": "Nothing was heard in time",
+    "tried_again": "Sent anew",
+    "notification_ignored": "A notification that was not the recipient's own was ignored",
+    "deleted": "Deleted by their system",
+    "delayed": "Their system reports a delay",
+    "delivered": "Their system reports delivery",
+    "relayed": "Passed on by their system",
+    "expanded": "Passed on to several by their system",
+    "week_left": "A week left to pick it up; the sender was told",
 }
 #: A parcel's own meaning of a name that mails use too.
 _OF_PARCELS = {"notified": "The contact was mailed", "resent": "The contact was mailed again"}

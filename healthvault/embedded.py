@@ -23,7 +23,7 @@ from django.core.management import call_command
 from django.db import close_old_connections
 
 from directmsg.gateway import gateway, shown
-from directmsg.models import InboundMail
+from directmsg.models import InboundMail, OutboundMail
 from healthvault.celery import app
 from healthvault.outbox.models import Notification
 from healthvault.store import jobs, running
@@ -32,7 +32,8 @@ from records.models import Document
 
 log = logging.getLogger(__name__)
 
-WORKER_THREADS = 2
+#: A partner that hangs holds one of them for a while; the others go on.
+WORKER_THREADS = 4
 WEB_THREADS = 8
 #: Each connection may hold one request of the largest size in memory.
 WEB_CONNECTIONS = 40
@@ -80,6 +81,9 @@ def prepare() -> None:
     )
     released += jobs.release(Document, waiting=Document.State.WAITING, working=Document.State.READING)
     released += Notification.release_all()
+    released += jobs.release(
+        OutboundMail, waiting=OutboundMail.State.QUEUED, working=OutboundMail.State.SENDING
+    )
     if released:
         log.warning("work of an interrupted run taken up again", extra={"size": released})
 
