@@ -20,6 +20,7 @@ _WORDS = {
     "contact_bounced": "The mail to the contact came back",
     "contact_corrected": "The sender corrected the contact's address",
     "question_changed": "The sender changed the question",
+    "current_answer_wrong": "The sender gave a wrong present answer",
     "locked": "Locked after wrong answers",
     "reset": "Given new tries",
     "claimed": "Picked up",

@@ -32,3 +32,6 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # WhiteNoise warns of a directory that is not there, and warnings are errors.
 STATIC_ROOT = _scratch / "static"
 STATIC_ROOT.mkdir()
+if DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A throw-away database need not outlive the machine.
+    DATABASES["default"].setdefault("OPTIONS", {})["options"] = "-c synchronous_commit=off"
