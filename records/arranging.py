@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Q
 
 from healthvault.store.fields import open_values
@@ -21,9 +22,10 @@ _GONE = EntrySource.State.WITHDRAWN
 def lock(record: Record) -> None:
     """Let nobody else file, undo or edit in `record` until this transaction ends.
 
-    SQLite has one writer and ignores it.
+    SQLite has one writer, so there it costs nothing.
     """
-    list(Record.objects.select_for_update().filter(pk=record.pk).values_list("pk"))
+    if connection.features.has_select_for_update:
+        list(Record.objects.select_for_update().filter(pk=record.pk).values_list("pk"))
 
 
 def connected(record: Record, entries: Iterable[UUID]) -> set[UUID]:

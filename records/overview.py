@@ -10,6 +10,7 @@ from healthvault.store.fields import open_values
 
 from . import particulars
 from .models import Entry, Record
+from .rows import uncollected
 from .wording import span_in_words
 
 #: Kinds in the order of the page, with the words people read.
@@ -154,6 +155,11 @@ class Group:
 
 def groups(record: Record, states: Iterable[str] = (Entry.State.ACTIVE,)) -> list[Group]:
     """Every item of `record` in one of `states`, by kind: two statements whatever their number."""
+    with uncollected():
+        return _groups(record, states)
+
+
+def _groups(record: Record, states: Iterable[str]) -> list[Group]:
     rows = list(
         Entry.objects.filter(record=record, state__in=list(states)).values_list(
             "pk",

@@ -219,7 +219,8 @@ def test_filing_many_items_takes_few_statements(record):
     with CaptureQueriesContext(connection) as queries:
         filing.read_document(str(document.pk))
     found = statements(queries)
-    assert len(found) <= 15, [sql[:90] for sql in found]
+    # PostgreSQL takes one more, to lock the record.
+    assert len(found) < 15 + connection.features.has_select_for_update, [sql[:90] for sql in found]
     assert Entry.objects.count() == 201
     assert EntryKey.objects.count() == 402
 
