@@ -345,8 +345,9 @@ class Entry(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     record = models.ForeignKey(Record, on_delete=models.CASCADE, related_name="entries")
-    #: The import whose document says what `content` says; None for what a person added.
-    filing = models.ForeignKey(Import, null=True, on_delete=models.CASCADE, related_name="entries")
+    #: The import whose document says what `content` says; None for what a person added. An item may
+    #: have other documents too, so it never goes with one of them: only with its whole record.
+    filing = models.ForeignKey(Import, null=True, on_delete=models.RESTRICT, related_name="entries")
     kind = models.CharField(max_length=40)
     content = SealedField(holder="record.holder", json=True)
     blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")

@@ -6,9 +6,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from django.db.models import RestrictedError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from directmsg.models import DirectAddress
 from records import editing, review, undo
 from records.models import Document, Entry, EntrySource, Import, Record
 from tests import factories
@@ -110,6 +112,18 @@ def test_redoing_what_was_not_undone(record):
     filing = bring(record, chart("A", "20230101", problems(problem(*GOUT))))
     with pytest.raises(undo.NotUndone):
         undo.redo_import(filing, None)
+
+
+def test_an_item_goes_with_its_record_and_with_nothing_else(record):
+    filing = bring(record, chart("A", "20230101", problems(problem(*GOUT))))
+    with pytest.raises(RestrictedError):
+        filing.delete()
+    with pytest.raises(RestrictedError):
+        filing.document.delete()
+    DirectAddress.objects.all().delete()
+    record.delete()
+    assert not Entry.objects.exists()
+    assert not Import.objects.exists()
 
 
 # --- any sequence ---------------------------------------------------------------------------------------
