@@ -100,7 +100,7 @@ def _found(document: Document, filings: dict[UUID, Import], kinds: dict[UUID, Co
 
 
 def _kinds(filings: Iterable[Import]) -> dict[UUID, Counter[str]]:
-    """How many items of each kind each import holds."""
+    """How many items of each kind the document of each import speaks for and leads."""
     counted: dict[UUID, Counter[str]] = defaultdict(Counter)
     shown = (Entry.State.ACTIVE, Entry.State.PROPOSED)
     rows = Entry.objects.filter(filing__in=list(filings), state__in=shown).values("filing", "kind")

@@ -58,6 +58,7 @@ app.conf.update(
     beat_schedule={
         "sweep-mail": {"task": "directmsg.tasks.sweep_mail", "schedule": settings.SWEEP_SECONDS},
         "sweep-documents": {"task": "records.tasks.sweep_documents", "schedule": settings.SWEEP_SECONDS},
+        "sweep-exports": {"task": "records.tasks.sweep_exports", "schedule": settings.SWEEP_SECONDS},
         "sweep-notifications": {
             "task": "healthvault.outbox.tasks.sweep_notifications",
             "schedule": settings.SWEEP_SECONDS,
