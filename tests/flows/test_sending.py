@@ -106,7 +106,8 @@ def test_a_message_each_way_with_confirmations_up_to_delivered(pair: Pair) -> No
     first = pair.send(pair.here, pair.ann, pair.ben, "Grüße von hier", "--attach", photo)
     assert [copy["state"] for copy in first["recipients"]] == ["queued"]
     line = settled(pair.here, first, "dispatched")
-    assert {"queued", "sent", "processed", "dispatched"} <= set(line["times"])
+    # The two notifications travel on their own: either may arrive first.
+    assert {"queued", "sent", "dispatched"} <= set(line["times"])
     assert line["code"] is None
     assert line["attempts"] == 1
 
@@ -132,7 +133,6 @@ def test_nobody_there_is_told_to_the_writer(pair: Pair) -> None:
     made = pair.send(pair.here, pair.ann, f"nobody.there.9@{pair.there.domain}", "To nobody")
     line = settled(pair.here, made, "failed")
     assert line["code"] == "reported_failed"
-    assert "processed" in line["times"]
     mail = pair.here.wait_for_mail("ann@patient.example", 2)
     assert "To nobody" not in mail.as_string()
 
