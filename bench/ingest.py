@@ -62,7 +62,7 @@ def running(database: str) -> Iterator[tuple[Stack, Partner, bytes, str]]:
             to = stack.account("ada@patient.example", "Ada Larch")["direct_address"]
             yield stack, partner, identity, to
         finally:
-            stack.stop()
+            stack.close()
 
 
 def measure(

@@ -158,6 +158,7 @@ class Stack:
         process.wait()
 
     def stop(self) -> None:
+        """Stop every process; `start` takes up where they were."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.terminate()
@@ -169,6 +170,10 @@ class Stack:
                 process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+    def close(self) -> None:
+        """Stop for good: the database goes too."""
+        self.stop()
         if self.apart:
             import psycopg
 

@@ -32,7 +32,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         running.start()
         yield running
     finally:
-        running.stop()
+        running.close()
 
 
 class Load:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             yield Pair(here, there, ann, ben, directory)
         finally:
             for stack in stacks:
-                stack.stop()
+                stack.close()
 
 
 def publish(stack: Stack, dns: dns_server.DnsServer, directory: Path) -> None:
@@ -142,6 +143,10 @@ def test_an_address_without_a_certificate_fails_at_once(pair: Pair) -> None:
     assert settled(pair.here, made, "failed")["code"] == "no_certificate"
 
 
+@pytest.mark.skipif(
+    bool(os.environ.get("TEST_DATABASE_URL")),
+    reason="a prefork pool starts the killed worker anew, with the same fault point",
+)
 def test_a_portal_killed_after_the_others_yes_sends_the_same_once_more(pair: Pair) -> None:
     """Between the other side's 250 and our note of it: the same bytes again, and one outcome."""
     pair.here.stop()
