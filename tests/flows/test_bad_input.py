@@ -107,6 +107,7 @@ def test_an_unknown_recipient_is_refused_after_trust(stack: Stack, partner: Part
 
 
 @pytest.mark.parametrize("levels", [100, 20_000])
+@pytest.mark.usefixtures("identity")
 def test_deep_mime_is_refused_whole(stack: Stack, partner: Partner, address: str, levels: int) -> None:
     head = f"From: {partner.address}\r\nTo: {address}\r\nMIME-Version: 1.0\r\n".encode()
     state, code = outcome(stack, partner, head + deep(levels), address)
