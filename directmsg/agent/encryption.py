@@ -422,7 +422,7 @@ def _block_cipher(use: CipherUse, key: bytes) -> ciphers.AES | TripleDES:
 # --- encrypting -----------------------------------------------------------------------------------------
 
 SENT_CIPHERS: Final = ("aes128-cbc", "aes256-cbc", "aes128-gcm", "aes256-gcm")
-SENT_KEY_TRANSPORTS: Final = ("oaep-sha256", "pkcs1v15")
+SENT_KEY_TRANSPORTS: Final = ("oaep-sha256", "oaep-sha1", "pkcs1v15")
 _TAG_SIZE: Final = 16
 
 
@@ -436,8 +436,10 @@ def encrypt(
     """An envelope around `content` that the key of each of `certificates` opens: ContentInfo, DER.
 
     `cipher` is one of SENT_CIPHERS (GCM makes AuthEnvelopedData, RFC 5083), `key_transport` of
-    SENT_KEY_TRANSPORTS; it holds for RSA certificates, those on P-256 and P-384 get ephemeral-static ECDH
-    (RFC 5753). Raises WeakKey, WeakCipher, UnsupportedAlgorithm, TooManyRecipients.
+    SENT_KEY_TRANSPORTS: "oaep-sha256" unless a receiver is known to open only OAEP with its defaults
+    ("oaep-sha1"; inside OAEP the collisions of SHA-1 do not matter) or only "pkcs1v15". It holds for RSA
+    certificates, those on P-256 and P-384 get ephemeral-static ECDH (RFC 5753). Raises WeakKey, WeakCipher,
+    UnsupportedAlgorithm, TooManyRecipients.
     """
     if cipher not in SENT_CIPHERS:
         raise WeakCipher(f"will not encrypt with {cipher}")
@@ -512,9 +514,9 @@ def _key_transport_entry(
         algorithm = der.sequence(der.oid(algorithms.RSA_ENCRYPTION), der.NULL)
         encrypted_key = public_key.encrypt(key, PKCS1v15())
     else:
-        sha256 = algorithms.HASHES["sha256"]
-        algorithm = _OAEP_SHA256
-        encrypted_key = public_key.encrypt(key, OAEP(MGF1(sha256), sha256, None))
+        digest = algorithms.HASHES[transport.removeprefix("oaep-")]
+        algorithm = _OAEP[transport]
+        encrypted_key = public_key.encrypt(key, OAEP(MGF1(digest), digest, None))
     return der.sequence(
         der.integer(0), identity.issuer_and_serial(certificate), algorithm, der.octet_string(encrypted_key)
     )
@@ -528,7 +530,11 @@ def _oaep_sha256() -> bytes:
     return der.sequence(der.oid(algorithms.RSAES_OAEP), parameters)
 
 
-_OAEP_SHA256: Final = _oaep_sha256()
+_OAEP: Final = {
+    "oaep-sha256": _oaep_sha256(),
+    # SHA-1 throughout is the default, and DER leaves defaults out: the form that .NET writes and expects.
+    "oaep-sha1": der.sequence(der.oid(algorithms.RSAES_OAEP), der.sequence()),
+}
 
 
 def _key_agreement_entry(

@@ -285,11 +285,13 @@ def build_message(
     in_reply_to: str = "",
     references: Sequence[str] = (),
     extra_fields: Sequence[tuple[str, str]] = (),
+    extra_parts: Sequence[bytes] = (),
 ) -> bytes:
     """A message as bytes: CRLF, seven-bit, lines of at most 76 octets (998 where nothing folds).
 
     `date` is aware; `message_id` and `references` are written with angle brackets if they lack them;
-    `extra_fields` are names and ASCII values. The same arguments give the same bytes. Raises UnsafeField for
+    `extra_fields` are names and ASCII values; `extra_parts` entities that are complete, between text and
+    attachments. The same arguments give the same bytes. Raises UnsafeField for
     a value with CR, LF, NUL or another control character, BadAddress for an address that cannot be written.
     """
     fields = envelope_fields(
@@ -306,8 +308,8 @@ def build_message(
     body = text_part(text)
     if html is not None:
         body = multipart("alternative", [body, text_part(html, "html")])
-    if attachments:
-        body = multipart("mixed", [body, *map(attachment_part, attachments)])
+    if attachments or extra_parts:
+        body = multipart("mixed", [body, *extra_parts, *map(attachment_part, attachments)])
     return fields + body
 
 
@@ -350,15 +352,20 @@ def in_brackets(message_id: str) -> str:
     return f"<{_bare_id(require_safe(message_id))}>"
 
 
-def text_part(text: str, subtype: str = "plain") -> bytes:
+def text_part(
+    text: str,
+    subtype: str = "plain",
+    disposition: Sequence[str] = (),
+    fields: Sequence[tuple[str, str]] = (),
+) -> bytes:
     """A text entity with its own fields, the text in UTF-8, seven-bit as it stands or quoted-printable."""
     normal = text.replace("\r\n", "\n").replace("\r", "\n")
     octets = normal.encode("utf-8", "replace").replace(b"\n", b"\r\n")
     is_plain = octets.isascii() and b"\x00" not in octets
     if is_plain and all(len(line) <= FOLD + 2 for line in octets.split(b"\r\n")):
-        return entity(f"text/{subtype}; charset=us-ascii", "7bit", octets)
+        return entity(f"text/{subtype}; charset=us-ascii", "7bit", octets, disposition, fields)
     encoded = binascii.b2a_qp(normal.encode("utf-8", "replace"), istext=True).replace(b"\n", b"\r\n")
-    return entity(f"text/{subtype}; charset=utf-8", "quoted-printable", encoded)
+    return entity(f"text/{subtype}; charset=utf-8", "quoted-printable", encoded, disposition, fields)
 
 
 def attachment_part(attachment: NewAttachment) -> bytes:
@@ -396,12 +403,19 @@ def base64_entity(content_type: str, data: bytes, disposition: Sequence[str] = (
     return entity(content_type, "base64", encoded, disposition)
 
 
-def entity(content_type: str, encoding: str, body: bytes, disposition: Sequence[str] = ()) -> bytes:
-    """Content fields, a blank line, and `body` as it is."""
+def entity(
+    content_type: str,
+    encoding: str,
+    body: bytes,
+    disposition: Sequence[str] = (),
+    fields: Sequence[tuple[str, str]] = (),
+) -> bytes:
+    """Content fields, further `fields`, a blank line, and `body` as it is."""
     lines = [_parameter_field("Content-Type", content_type.split("; "))]
     lines.append(raw_field("Content-Transfer-Encoding", encoding))
     if disposition:
         lines.append(_parameter_field("Content-Disposition", disposition))
+    lines += [raw_field(name, value) for name, value in fields]
     return b"".join(lines) + b"\r\n" + body
 
 

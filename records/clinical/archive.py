@@ -9,13 +9,13 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from posixpath import normpath
 
-from records.clinical import xml
+from records.clinical import xdm, xml
 from records.clinical.errors import (
     ArchiveTooLarge,
     BadArchive,
@@ -36,8 +36,13 @@ _AES = 99
 _CHUNK = 1 << 16
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DOCUMENT_ENDINGS = (".xml", ".ccd", ".ccda", ".cda", ".ccr")
-_METADATA = re.compile(r"(?:.*/)?IHE_XDM/([^/]+)/METADATA\.XML", re.IGNORECASE)
-_RIM = "{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}"
+# As the profile has it, under a further folder, or with the folders gone from the name.
+_METADATA = re.compile(
+    r"(?:.*/)?(?:IHE_XDM[/_]?)?SUBSET\d+[/_]?METADATA\.XML|(?:.*/)?IHE_XDM/[^/]+/METADATA\.XML", re.IGNORECASE
+)
+#: What packers of other systems leave behind.
+_LITTER = re.compile(r"(?:.*/)?(?:__MACOSX/.*|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)", re.IGNORECASE)
+_RIM = f"{{{xdm.RIM}}}"
 _RIM2 = "{urn:oasis:names:tc:ebxml-regrep:rim:xsd:2.1}"
 
 
@@ -64,10 +69,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedDocument:
-    """One document of an archive, with what an XDM package says about it.
+    """One document of an archive, with what an XDM package says about it; unknown things are empty.
 
     ``intact`` is False when hash or size in the metadata are not those of the bytes, None when neither is
-    given; ``source_patient`` is the sourcePatientId as written.
+    given; ``source_patient`` is the sourcePatientId as written, ``patient`` the fields of sourcePatientInfo
+    by their names of HL7 version 2 ("PID-5"). Ids in the metadata are not unique across packages.
     """
 
     filename: str
@@ -79,6 +85,37 @@ class ArchivedDocument:
     creation_time: str = ""
     source_patient: str = ""
     intact: bool | None = None
+    type_name: str = ""
+    language: str = ""
+    authors: tuple[str, ...] = ()
+    institution: str = ""
+    patient: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What an XDM package says about itself: one submission set, empty where it says nothing.
+
+    ``author`` is a name and ``author_address`` a mail address; ``recipients`` are as written.
+    """
+
+    title: str = ""
+    time: str = ""
+    author: str = ""
+    author_address: str = ""
+    source_id: str = ""
+    unique_id: str = ""
+    patient: str = ""
+    comments: str = ""
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An archive that was read: its documents, and the submission set when it is an XDM package."""
+
+    documents: tuple[ArchivedDocument, ...]
+    submission: Submission | None = None
 
 
 def may_be_archive(content_type: str | None, filename: str | None, data: bytes) -> bool:
@@ -116,22 +153,30 @@ def read_members(data: bytes, limits: ArchiveLimits = DEFAULT_LIMITS) -> tuple[M
 
 
 def read_documents(data: bytes, limits: ArchiveLimits = DEFAULT_LIMITS) -> tuple[ArchivedDocument, ...]:
+    """The documents of :func:`read_package`."""
+    return read_package(data, limits).documents
+
+
+def read_package(data: bytes, limits: ArchiveLimits = DEFAULT_LIMITS) -> Package:
     """The documents of an archive that may be clinical.
 
-    Of an XDM package those its METADATA.XML names, whatever they are called; of any other archive every
-    file with the ending of a document.
+    Of an XDM package those its METADATA.XML names, whatever they are called and whatever kind they are of;
+    of any other archive every file with the ending of a document.
 
     :raises BadArchive: as :func:`read_members`.
     """
-    members = read_members(data, limits)
-    packaged = list(_xdm_documents(members))
-    if packaged:
-        return tuple(packaged)
-    return tuple(
-        ArchivedDocument(member.filename, "text/xml", member.data)
-        for member in members
-        if member.filename.lower().endswith(_DOCUMENT_ENDINGS)
-        and _METADATA.fullmatch(member.filename) is None
+    members = [each for each in read_members(data, limits) if _LITTER.fullmatch(each.filename) is None]
+    roots = list(_metadata(members))
+    documents = tuple(_xdm_documents(members, roots))
+    if documents:
+        return Package(documents, _submission(roots))
+    return Package(
+        tuple(
+            ArchivedDocument(member.filename, "text/xml", member.data)
+            for member in members
+            if member.filename.lower().endswith(_DOCUMENT_ENDINGS)
+            and _METADATA.fullmatch(member.filename) is None
+        )
     )
 
 
@@ -215,47 +260,158 @@ def _unpacked(
         yield Member(entry.filename, b"".join(chunks))
 
 
-def _xdm_documents(members: tuple[Member, ...]) -> Iterator[ArchivedDocument]:
-    by_name = {member.filename.casefold(): member for member in members}
+# --- XDM metadata ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """The root of one METADATA.XML, the name space its objects are in, and the folder it lies in."""
+
+    root: Element
+    rim: str
+    folder: str
+
+
+def _metadata(members: Sequence[Member]) -> Iterator[_Described]:
     for member in members:
         if _METADATA.fullmatch(member.filename) is None:
             continue
-        folder = member.filename.rpartition("/")[0]
         try:
             root = xml.parse(member.data)
         except ClinicalError:
             # The metadata are broken: the files are still there, and are taken as those of a plain zip.
             continue
+        folder = member.filename.rpartition("/")[0]
         for rim in (_RIM, _RIM2):
-            for extrinsic in root.iter(rim + "ExtrinsicObject"):
-                document = _described(extrinsic, rim, folder, by_name)
-                if document is not None:
-                    yield document
+            if next(root.iter(rim + "ExtrinsicObject"), None) is not None:
+                yield _Described(root, rim, folder)
 
 
-def _described(
-    extrinsic: Element, rim: str, folder: str, by_name: dict[str, Member]
-) -> ArchivedDocument | None:
-    slots = {
+class _Files:
+    """The members of a package, each given to one description only when it must be guessed."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._by_name = {member.filename.casefold(): member for member in members}
+        self._free = [
+            member
+            for member in members
+            if _METADATA.fullmatch(member.filename) is None
+            and member.filename.rpartition("/")[2].upper() not in ("INDEX.HTM", "INDEX.HTML", "README.TXT")
+        ]
+        self._digests: dict[str, str] = {}
+
+    def find(self, folder: str, uri: str, digest: str, size: str) -> Member | None:
+        """By URI, then by hash, then by size where only one file has it."""
+        found = self._named(folder, uri) or self._hashed(digest) or self._sized(size)
+        if found is None and not (uri or digest or size) and len(self._free) == 1:
+            found = self._free[0]
+        if found in self._free:
+            self._free.remove(found)
+        return found
+
+    def _named(self, folder: str, uri: str) -> Member | None:
+        if not uri:
+            return None
+        flat = uri.rpartition("/")[2]
+        candidates = [f"{folder}/{uri}", f"{folder}/{flat}", uri, *self._flattened(folder, flat)]
+        for name in candidates:
+            member = self._by_name.get(normpath(name).casefold().lstrip("/"))
+            if member is not None:
+                return member
+        return None
+
+    @staticmethod
+    def _flattened(folder: str, name: str) -> list[str]:
+        """Names in which the folders of the profile were run together with the file's."""
+        before = f"{folder}/" if folder else ""
+        return [f"{before}SUBSET01{name}", f"{before}IHE_XDMSUBSET01{name}"]
+
+    def _hashed(self, digest: str) -> Member | None:
+        if not digest:
+            return None
+        return next((each for each in self._free if self._digest(each) == digest), None)
+
+    def _digest(self, member: Member) -> str:
+        if member.filename not in self._digests:
+            self._digests[member.filename] = _sha1(member.data)
+        return self._digests[member.filename]
+
+    def _sized(self, size: str) -> Member | None:
+        if not size.isdigit():
+            return None
+        fitting = [each for each in self._free if len(each.data) == int(size)]
+        return fitting[0] if len(fitting) == 1 else None
+
+
+def _xdm_documents(members: Sequence[Member], roots: Sequence[_Described]) -> Iterator[ArchivedDocument]:
+    files = _Files(members)
+    for described in roots:
+        # Those whose file is named come first, so that no other takes it by size.
+        objects = list(described.root.iter(described.rim + "ExtrinsicObject"))
+        slots = [_slots(each, described.rim) for each in objects]
+        order = sorted(range(len(objects)), key=lambda number: not slots[number].get("URI"))
+        found: dict[int, ArchivedDocument] = {}
+        for number in order:
+            document = _document(objects[number], slots[number], described, files)
+            if document is not None:
+                found[number] = document
+        yield from (found[number] for number in sorted(found))
+
+
+def _slots(element: Element, rim: str) -> dict[str, list[str]]:
+    return {
         slot.get("name", ""): [
             "".join(str(part) for part in value.itertext()).strip() for value in slot.iter(rim + "Value")
         ]
-        for slot in extrinsic.iterchildren(rim + "Slot")
+        for slot in element.iterchildren(rim + "Slot")
     }
-    member = by_name.get(normpath(f"{folder}/{_uri(slots.get('URI', []))}").casefold())
+
+
+def _document(
+    extrinsic: Element, slots: dict[str, list[str]], described: _Described, files: _Files
+) -> ArchivedDocument | None:
+    rim = described.rim
+    digest, size = _one(slots, "hash").lower(), _one(slots, "size")
+    member = files.find(described.folder, _uri(slots.get("URI", [])), digest, size)
     if member is None:
         return None
+    authors = _author_slots(extrinsic, rim, xdm.DOCUMENT_AUTHOR)
     return ArchivedDocument(
         filename=member.filename,
         content_type=extrinsic.get("mimeType", "text/xml"),
         data=member.data,
         title=_localized(extrinsic, rim),
-        format_code=_classified(extrinsic, rim, "formatCode"),
-        unique_id=_external_id(extrinsic, rim),
+        format_code=_classified(extrinsic, rim, xdm.FORMAT_CODE)[0],
+        unique_id=_external_id(extrinsic, rim, xdm.DOCUMENT_ID),
         creation_time=_one(slots, "creationTime"),
         source_patient=_one(slots, "sourcePatientId"),
-        intact=_intact(member.data, slots),
+        intact=_intact(member.data, digest, size),
+        type_name=_classified(extrinsic, rim, xdm.TYPE_CODE)[1],
+        language=_one(slots, "languageCode"),
+        authors=tuple(filter(None, map(_person_name, authors.get("authorPerson", [])))),
+        institution=_one(authors, "authorInstitution").partition("^")[0],
+        patient=_patient_info(slots.get("sourcePatientInfo", [])),
     )
+
+
+def _submission(roots: Sequence[_Described]) -> Submission:
+    for described in roots:
+        rim = described.rim
+        for package in described.root.iter(rim + "RegistryPackage"):
+            slots = _slots(package, rim)
+            author = _author_slots(package, rim, xdm.SET_AUTHOR)
+            return Submission(
+                title=_localized(package, rim),
+                time=_one(slots, "submissionTime"),
+                author=_person_name(_one(author, "authorPerson")),
+                author_address=_one(author, "authorTelecommunication").split("^")[-1].strip(),
+                source_id=_external_id(package, rim, xdm.SET_SOURCE),
+                unique_id=_external_id(package, rim, xdm.SET_ID),
+                patient=_external_id(package, rim, xdm.SET_PATIENT),
+                comments=_localized(package, rim, "Description"),
+                recipients=tuple(slots.get("intendedRecipient", [])),
+            )
+    return Submission()
 
 
 def _uri(values: list[str]) -> str:
@@ -263,7 +419,7 @@ def _uri(values: list[str]) -> str:
     pieces = []
     for value in values:
         number, bar, rest = value.partition("|")
-        pieces.append((int(number), rest) if bar and number.isdigit() else (0, value))
+        pieces.append((int(number), rest) if bar and number.isdecimal() else (0, value))
     return "".join(piece for _, piece in sorted(pieces))
 
 
@@ -272,32 +428,59 @@ def _one(slots: dict[str, list[str]], name: str) -> str:
     return values[0]
 
 
-def _intact(data: bytes, slots: dict[str, list[str]]) -> bool | None:
-    digest, size = _one(slots, "hash").lower(), _one(slots, "size")
+def _sha1(data: bytes) -> str:
+    # SHA-1 is what the profile names; it guards against damage here, not against an attacker.
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+def _intact(data: bytes, digest: str, size: str) -> bool | None:
     if not digest and not size:
         return None
-    # SHA-1 is what the profile names; it guards against damage here, not against an attacker.
-    right = not digest or hashlib.sha1(data, usedforsecurity=False).hexdigest() == digest
-    return right and (not size.isdigit() or int(size) == len(data))
+    right = not digest or _sha1(data) == digest
+    return right and (not size.isdecimal() or int(size) == len(data))
 
 
-def _localized(element: Element, rim: str) -> str:
-    for name in element.iterchildren(rim + "Name"):
+def _localized(element: Element, rim: str, tag: str = "Name") -> str:
+    for name in element.iterchildren(rim + tag):
         for text in name.iter(rim + "LocalizedString"):
             return text.get("value", "")
     return ""
 
 
-def _classified(extrinsic: Element, rim: str, scheme: str) -> str:
-    schemes = {"formatCode": "urn:uuid:a09d5840-386c-46f2-b5ad-9c3699a4309d"}
-    for classification in extrinsic.iterchildren(rim + "Classification"):
-        if classification.get("classificationScheme") == schemes[scheme]:
-            return classification.get("nodeRepresentation", "")
-    return ""
+def _classified(element: Element, rim: str, scheme: str) -> tuple[str, str]:
+    """Code and name of the first classification in ``scheme``."""
+    for classification in element.iterchildren(rim + "Classification"):
+        if classification.get("classificationScheme") == scheme:
+            return classification.get("nodeRepresentation", ""), _localized(classification, rim)
+    return "", ""
 
 
-def _external_id(extrinsic: Element, rim: str) -> str:
-    for identifier in extrinsic.iterchildren(rim + "ExternalIdentifier"):
-        if identifier.get("identificationScheme") == "urn:uuid:2e82c1f6-a085-4c72-9da3-8640a32e42ab":
+def _author_slots(element: Element, rim: str, scheme: str) -> dict[str, list[str]]:
+    for classification in element.iterchildren(rim + "Classification"):
+        if classification.get("classificationScheme") == scheme:
+            return _slots(classification, rim)
+    return {}
+
+
+def _person_name(value: str) -> str:
+    """The name in an XCN (identifier, family, given, further given, suffix, prefix), for people."""
+    parts = [*value.split("^"), *[""] * 6]
+    family, given, further, suffix, prefix = (each.partition("&")[0].strip() for each in parts[1:6])
+    named = " ".join(each for each in (prefix, given, further, family, suffix) if each)
+    return named or ("" if "^" in value else value.strip())
+
+
+def _patient_info(values: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, bar, rest = value.partition("|")
+        if bar and name.strip() and rest.strip():
+            found.setdefault(name.strip(), rest.strip())
+    return found
+
+
+def _external_id(element: Element, rim: str, scheme: str) -> str:
+    for identifier in element.iterchildren(rim + "ExternalIdentifier"):
+        if identifier.get("identificationScheme") == scheme:
             return identifier.get("value", "")
     return ""

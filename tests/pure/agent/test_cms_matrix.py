@@ -156,7 +156,7 @@ def _detached(signed: cms.SignedData) -> cms.SignedData:
 
 
 @pytest.mark.parametrize("cipher", ["aes128-cbc", "aes256-cbc", "aes128-gcm", "aes256-gcm"])
-@pytest.mark.parametrize("transport", ["oaep-sha256", "pkcs1v15"])
+@pytest.mark.parametrize("transport", ["oaep-sha256", "oaep-sha1", "pkcs1v15"])
 @pytest.mark.parametrize("size", [0, 15, 16, 3000])
 def test_what_we_encrypt_openssl_reads(cipher, transport, size, people, openssl):
     content = bytes(range(251)) * 12
