@@ -97,11 +97,24 @@ def find(address: str, *, at: datetime, sender: str | None = None) -> Discovery:
 
 
 def forget(address: str) -> None:
-    """Drop what is kept of an address and its domain, so that the next search asks anew, in every process."""
+    """Drop what is kept of an address and its domain, so that the next search asks anew, in every process.
+
+    With it goes what the certificates found there say of their issuers' places: one that was out of reach is
+    kept as a failure for some minutes.
+    """
     plain = _plain(address)
     domain = plain.rpartition("@")[2]
     for kind in ("dns", "ldap"):
+        kept = [der for name in (plain, domain) for der in memory.recall(kind, name) or ()]
+        memory.forget("issuers", *(url for der in kept for url in _issuer_urls(der)))
         memory.forget(kind, plain, domain)
+
+
+def _issuer_urls(der: bytes) -> tuple[str, ...]:
+    try:
+        return Certificate(der).issuer_urls
+    except PkiError:
+        return ()
 
 
 def _plain(address: str) -> str:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 from django.db.models import Q
 
+from trust import nameservice
 from trust.context import domain_of
 from trust.models import Identity
 from trust.pki.certs import Certificate
@@ -124,12 +125,34 @@ def zone(at: datetime) -> str:
         "; algorithm are not used. Include this in the zones of the domains it names.",
     ]
     for name, rows in published(at).items():
+        if not fits_dns(name):
+            # One such line would make a server refuse the whole zone.
+            lines.append(f"; {_printable(name)} cannot stand in DNS: a part of it is empty or too long.")
+            continue
         for row in rows:
-            lines.append(f"; valid until {row.not_after:%Y-%m-%d}, SHA-256 {row.sha256}")
-            lines.append(f"{owner_name(name)} {ZONE_TTL_S} IN CERT 1 0 0 (")
-            lines.extend(f"    {part}" for part in _cut(_base64(row), _ZONE_COLUMNS))
-            lines.append("    )")
+            lines += record(row)
     return "\n".join(lines) + "\n"
+
+
+def record(row: Identity) -> list[str]:
+    """The lines of a zone file that publish one certificate."""
+    return [
+        f"; valid until {row.not_after:%Y-%m-%d}, SHA-256 {row.sha256}",
+        f"{owner_name(row.name)} {ZONE_TTL_S} IN CERT 1 0 0 (",
+        *(f"    {part}" for part in _cut(_base64(row), _ZONE_COLUMNS)),
+        "    )",
+    ]
+
+
+def fits_dns(name: str) -> bool:
+    """Whether a domain or address can be the owner of records: labels of 1 to 63 octets, 255 in all (RFC 1035
+    section 2.3.4).
+    """
+    try:
+        nameservice.owner_of(name) if "@" in name else nameservice.absolute(name)
+    except nameservice.BadName:
+        return False
+    return True
 
 
 def owner_name(name: str) -> str:
@@ -139,7 +162,15 @@ def owner_name(name: str) -> str:
 
 
 def _escaped(local: str) -> str:
-    return "".join(each if re.match(r"[A-Za-z0-9._-]", each) else f"\\{ord(each):03d}" for each in local)
+    octets = (bytes((each,)) for each in local.encode())
+    return "".join(
+        each.decode() if re.match(rb"[A-Za-z0-9._-]", each) else f"\\{each[0]:03d}" for each in octets
+    )
+
+
+def _printable(name: str) -> str:
+    """A name that cannot end the comment it stands in."""
+    return re.sub(r"[^!-~]", "?", name)
 
 
 def ldif(at: datetime) -> str:
@@ -148,8 +179,10 @@ def ldif(at: datetime) -> str:
     One entry for each address and one for each domain, below an entry of the domain.
     """
     found = published(at)
-    lines = ["version: 1", ""]
-    for domain in sorted({domain_of(name) for name in found}):
+    # No line "version: 1": OpenLDAP's slapadd takes it for an entry, and every other reader does without.
+    lines: list[str] = []
+    # A parent before what stands below it, or a server does not take the latter.
+    for domain in sorted({domain_of(name) for name in found}, key=lambda each: each.split(".")[::-1]):
         lines += [f"dn: {_base(domain)}", "objectClass: top", "objectClass: domain"]
         lines += [f"dc: {domain.partition('.')[0]}", ""]
     for name, rows in found.items():

@@ -30,6 +30,16 @@ def test_a_rule_has_a_test_or_says_that_it_is_not_met():
         assert test.startswith("`tests/") or not state.startswith("done"), rule
 
 
+CASES = [*(f"D{number}" for number in range(1, 19)), *(f"H{number}" for number in range(1, 5))]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_of_the_certification_tool_has_its_test(case):
+    (row,) = re.findall(rf"^\| {case}: .*$", RULES, re.M)
+    number = f"{int(case[1:]):02d}" if case[0] == "D" else case[1:]
+    assert f"::test_{case[0].lower()}{number}_" in row
+
+
 def test_every_code_is_listed_with_its_meaning():
     listed = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", CODES, re.M))
     assert listed == {code: outcome.operator for code, outcome in OUTCOMES.items()}

@@ -1,13 +1,12 @@
 """Asking LDAP servers, honest and other: a real OpenLDAP, and one that plays tricks."""
 
+import base64
 import socket
-import subprocess
 import time
 
 import pytest
 
-from tests import ldap_server, pki_factory
-from tests.tools import missing, need
+from tests import ldap_server, pki_factory, public_servers
 from trust import directory
 from trust.directory import Directory, DirectoryFailed
 
@@ -102,18 +101,6 @@ def test_a_dead_server_fails_at_once(ldap):
 
 # --- OpenLDAP -------------------------------------------------------------------------------------------
 
-SLAPD_CONF = """
-include {schema}/core.schema
-include {schema}/cosine.schema
-include {schema}/inetorgperson.schema
-modulepath /usr/lib/ldap
-moduleload back_mdb
-pidfile {dir}/slapd.pid
-database mdb
-suffix "dc=clinic,dc=example"
-rootdn "cn=admin,dc=clinic,dc=example"
-directory {dir}/db
-"""
 LDIF = """dn: dc=clinic,dc=example
 objectClass: dcObject
 objectClass: organization
@@ -137,35 +124,10 @@ mail: bare@direct.clinic.example
 
 @pytest.fixture
 def openldap(tmp_path, settings, leaf):
-    import base64
-
-    slapd, slapadd = need("slapd"), need("slapadd")
-    (tmp_path / "db").mkdir()
-    conf = tmp_path / "slapd.conf"
-    conf.write_text(SLAPD_CONF.format(schema="/etc/ldap/schema", dir=tmp_path))
     ldif = LDIF.format(mail=ADDRESS, der=base64.b64encode(leaf).decode())
-    added = subprocess.run([slapadd, "-f", conf], input=ldif.encode(), capture_output=True)
-    if added.returncode:
-        missing(f"slapadd does not work here: {added.stderr.decode()[:200]}")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    process = subprocess.Popen(
-        [slapd, "-f", conf, "-h", f"ldap://127.0.0.1:{port}/", "-d", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    settings.FETCH_ALLOW = [("127.0.0.1", port)]
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+    with public_servers.openldap(tmp_path, "dc=clinic,dc=example", ldif) as port:
+        settings.FETCH_ALLOW = [("127.0.0.1", port)]
         yield port
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_openldap_is_understood(openldap, leaf):
