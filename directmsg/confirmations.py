@@ -10,20 +10,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from healthvault.audit import trail
+from healthvault.store import jobs
 
 from . import notices
 from .agent.address import normalise, same, without_tag
 from .agent.notifications import DsnRecipient
 from .models import InboundMail, MailEvent, OutboundMail
+from .tasks import send_outbound
 
 if TYPE_CHECKING:
     from .agent.incoming import OpenedMessage
@@ -40,6 +42,8 @@ _MOVES = {
     State.FAILED: OutboundMail.OPEN,
 }
 _BATCH = 500
+#: The notification that comes before all others about the same copy.
+_FIRST = "processed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,18 +256,65 @@ def _end(copy: OutboundMail, state: str, code: str, detail: str, held: Q) -> boo
     MailEvent.objects.create(outbound=copy, name=state, code=copy.code)
     trail.record(f"outbound.{state}", subject=copy.pk, outcome=copy.code)
     if not copy.is_personal:
-        forget_content(copy)
+        close(copy)
     log.info("outbound mail lost", extra={"mail": copy.pk, "state": state, "code": copy.code})
     return True
 
 
-def forget_content(copy: OutboundMail) -> None:
-    """Erase what a notification or notice was made of, with its key: the row has no more use for it."""
+def close(copy: OutboundMail) -> None:
+    """What follows, in its transaction, on the end of a notification or notice: sent or given up.
+
+    What it was made of is erased, and the notification that had to wait for this one has its turn.
+    """
+    _forget_content(copy)
+    for pk in _behind(copy).values_list("pk", flat=True):
+        OutboundMail.objects.filter(pk=pk).update(lease_until=None)
+        jobs.ring(send_outbound, str(pk))
+
+
+def _forget_content(copy: OutboundMail) -> None:
     holder = copy.holder
     OutboundMail.objects.filter(pk=copy.pk).update(content=None, sealed=None, holder=None)
     copy.content = copy.sealed = copy.holder = None
     if holder is not None:
         holder.delete()
+
+
+# --- the order of our own notifications -------------------------------------------------------------------
+
+#: How long a notification at least waits before it asks again whether its turn has come; it is rung for too.
+_TURN = timedelta(minutes=1)
+
+
+def is_too_early(pk: str) -> bool:
+    """Whether the notification `pk` must wait: one about the same copy comes before it and is not out yet.
+
+    A sender reads `processed` as the first word about its message, and may count a later one of it as an
+    error. Call it in the transaction that claims the row: whoever ends the earlier one afterwards waits for
+    it, and then sets the later one free.
+    """
+    copy = OutboundMail.objects.filter(pk=pk, kind=OutboundMail.Kind.MDN).first()
+    if copy is None or copy.disposition == _FIRST:
+        return False
+    before = (
+        OutboundMail.objects.select_for_update()
+        .filter(inbound=copy.inbound_id, kind=OutboundMail.Kind.MDN, disposition=_FIRST)
+        .filter(state__in=[State.QUEUED, State.SENDING])
+        .first()
+    )
+    if before is None:
+        return False
+    until = max(before.lease_until or timezone.now(), timezone.now() + _TURN)
+    # So that a partner out of reach does not fill the sweep with rows that cannot go.
+    OutboundMail.objects.filter(pk=pk, state=State.QUEUED).update(lease_until=until)
+    return True
+
+
+def _behind(copy: OutboundMail) -> QuerySet[OutboundMail]:
+    if copy.kind != OutboundMail.Kind.MDN or copy.disposition != _FIRST:
+        return OutboundMail.objects.none()
+    same = OutboundMail.objects.filter(inbound=copy.inbound_id, kind=OutboundMail.Kind.MDN)
+    return same.filter(state=State.QUEUED).exclude(pk=copy.pk)
 
 
 def _tell(lost: Sequence[OutboundMail]) -> None:

@@ -96,7 +96,7 @@ def _claim(pk: str) -> OutboundMail | None:
         return None
     with transaction.atomic():
         _one_at_a_time(domain)
-        if _is_busy(domain):
+        if _is_busy(domain) or confirmations.is_too_early(pk):
             return None
         return jobs.claim(OutboundMail, pk, waiting=State.QUEUED, working=State.SENDING)
 
@@ -310,7 +310,7 @@ def _sent(copy: OutboundMail, event: str, detail: str) -> None:
     jobs.finish(copy, State.SENT, sent=now, code="", detail=detail[:500], attempts=copy.attempts + 1, **final)
     MailEvent.objects.create(outbound=copy, name=event)
     if not copy.is_personal:
-        confirmations.forget_content(copy)
+        confirmations.close(copy)
 
 
 def _try_later(copy: OutboundMail, error: TransportError) -> None:

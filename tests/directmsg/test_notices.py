@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from directmsg import parcels, receive, recipients
+from directmsg import parcels, receive, recipients, send
 from directmsg.agent.notifications import EXTENSION, TIMELY_DELIVERY
 from directmsg.models import DirectAddress, InboundMail, MailEvent, OutboundMail, Parcel
 from healthvault.outbox.models import Notification
 from healthvault.store.models import HolderKey
-from tests.directmsg.world import DOMAIN, authority
+from tests.directmsg.world import DOMAIN, at_once, authority
 from trust import context as trust_context
 from trust import revocation_lists
 from trust.models import Anchor, PeerCertificate
@@ -315,3 +315,92 @@ def test_every_step_is_in_the_ledger(world):
     world.send_all()
     for row in OutboundMail.objects.filter(inbound=mail):
         assert [event.name for event in MailEvent.objects.filter(outbound=row)] == ["queued", "sent"]
+
+
+# --- in their order -------------------------------------------------------------------------------------
+
+
+def pks(*dispositions):
+    """Ids of the notifications, in the order asked for."""
+    rows = dict(OutboundMail.objects.filter(kind="mdn").values_list("disposition", "pk"))
+    return [str(rows[each]) for each in dispositions]
+
+
+def told_in_order(world):
+    return [opened.mdn.outcome for opened in taken(world)]
+
+
+def due_now():
+    OutboundMail.objects.filter(state="queued").update(lease_until=None)
+
+
+@pytest.mark.parametrize("last", ["dispatched", "failed"])
+def test_the_later_one_waits_for_the_end_of_the_earlier_one(world, last):
+    to = world.address if last == "dispatched" else f"nobody.here.1@{DOMAIN}"
+    world.letter_arrives(to=to, extra_fields=ASKED)
+    first, later = pks("processed", last)
+    assert send.send_mail(later) is None
+    assert not world.smtp.commands
+    # A mail server that asks to come again puts both off, and the order stays.
+    world.smtp.replies["DATA."] = "451 4.3.0 later"
+    assert send.send_mail(first) == "queued"
+    due_now()
+    assert send.send_mail(later) is None
+    waiting = OutboundMail.objects.get(pk=later)
+    assert (waiting.state, waiting.tries) == ("queued", 0)
+    assert waiting.lease_until > timezone.now()
+    del world.smtp.replies["DATA."]
+    due_now()
+    assert send.send_mail(first) == "sent"
+    # Set free at once: it does not wait for its time.
+    assert OutboundMail.objects.get(pk=later).lease_until is None
+    assert send.send_mail(later) == "sent"
+    assert told_in_order(world) == ["processed", last]
+
+
+def test_the_later_one_goes_when_the_earlier_one_was_given_up(world):
+    world.letter_arrives(extra_fields=ASKED)
+    first, later = pks("processed", "dispatched")
+    world.smtp.replies["DATA."] = "554 5.0.0 no"
+    assert send.send_mail(first) == "failed"
+    del world.smtp.replies["DATA."]
+    assert OutboundMail.objects.get(pk=later).lease_until is None
+    assert send.send_mail(later) == "sent"
+    assert told_in_order(world) == ["dispatched"]
+
+
+def test_a_killed_worker_does_not_turn_the_order_round(world, settings):
+    """It holds the earlier one until its lease runs out; then that goes first all the same."""
+    settings.EMBEDDED = False
+    world.letter_arrives(extra_fields=ASKED)
+    first, later = pks("processed", "dispatched")
+    until = timezone.now() + timedelta(minutes=5)
+    OutboundMail.objects.filter(pk=first).update(state="sending", lease_until=until, tries=1)
+    assert send.send_mail(later) is None
+    assert OutboundMail.objects.get(pk=later).lease_until == until
+    OutboundMail.objects.filter(pk=first).update(lease_until=timezone.now())
+    assert send.send_mail(first) == "sent"
+    assert send.send_mail(later) == "sent"
+    assert told_in_order(world) == ["processed", "dispatched"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_once_keep_the_order(world, settings):
+    """Each notification of several letters is offered to several workers at the same time, again and again."""
+    settings.EMBEDDED = False
+    world.smtp.pause_s = 0.05
+    for number in range(3):
+        world.letter_arrives(extra_fields=ASKED, message_id=f"letter-{number}@{world.peer.domain}")
+    rows = OutboundMail.objects.filter(kind="mdn")
+    for _ in range(40):
+        waiting = [str(pk) for pk in rows.filter(state="queued").order_by("-pk").values_list("pk", flat=True)]
+        if not waiting:
+            break
+        at_once(send.send_mail, waiting)
+        # Time goes by for those that were turned away.
+        due_now()
+    assert set(rows.values_list("state", flat=True)) == {"sent"}
+    seen = [(each.mdn.original_message_id, each.mdn.outcome) for each in taken(world)]
+    assert len(seen) == 6
+    for message in {message for message, _ in seen}:
+        assert [outcome for about, outcome in seen if about == message] == ["processed", "dispatched"]

@@ -1,10 +1,8 @@
 """Sending one copy: sealing once, handing over, trying again, giving up."""
 
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from directmsg import confirmations, receive, send
@@ -14,7 +12,7 @@ from healthvault.store.blobs import open_blob
 from healthvault.store.models import Blob
 from records.models import Message
 from tests import factories
-from tests.directmsg.world import DOMAIN, clinic, import_identity
+from tests.directmsg.world import DOMAIN, at_once, clinic, import_identity
 from trust.models import Anchor, Identity
 
 pytestmark = pytest.mark.django_db
@@ -279,28 +277,6 @@ def test_a_partner_that_is_written_to_much_is_not_stormed(world, settings):
     assert 1 <= world.smtp.most_at_once <= send.MOST_SESSIONS
     # Those that were turned away wait without having failed.
     assert set(OutboundMail.objects.values_list("state", "code")) <= {(State.SENT, ""), (State.QUEUED, "")}
-
-
-def at_once(work, arguments):
-    """Do `work` for each argument in a thread of its own, all started together."""
-    start = threading.Barrier(len(arguments))
-    errors = []
-
-    def run(argument):
-        start.wait(10)
-        try:
-            work(argument)
-        except Exception as error:
-            errors.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[argument]) for argument in arguments]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not errors
 
 
 # --- our own domains ----------------------------------------------------------------------------------------

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import connection
 
 from directmsg import compose, inbox, receive, send
 from directmsg.agent.address import Mailbox
@@ -129,3 +133,25 @@ def make(dns: DnsServer, smtp: SmtpPeer) -> World:
 
 def pem(issued: pki_factory.Issued) -> bytes:
     return issued.certificate.public_bytes(Encoding.PEM)
+
+
+def at_once(work: Callable[[Any], object], arguments: Sequence[Any]) -> None:
+    """Do `work` for each argument in a thread of its own, all started together."""
+    start = threading.Barrier(len(arguments))
+    errors: list[Exception] = []
+
+    def run(argument: Any) -> None:
+        start.wait(10)
+        try:
+            work(argument)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[argument]) for argument in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
