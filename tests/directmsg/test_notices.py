@@ -386,7 +386,7 @@ def test_a_killed_worker_does_not_turn_the_order_round(world, settings):
 
 @pytest.mark.django_db(transaction=True)
 def test_workers_at_once_keep_the_order(world, settings):
-    """Each notification of several letters is offered to several workers at the same time, again and again."""
+    """Each notification of several letters is offered to several workers at once, again and again."""
     settings.EMBEDDED = False
     world.smtp.pause_s = 0.05
     for number in range(3):
