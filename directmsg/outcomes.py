@@ -177,6 +177,14 @@ _CERTIFICATES = {
     "malformed_crl": Outcome(
         "What was fetched is no revocation list.", person=_BAD_CERTIFICATE, status="5.7.5"
     ),
+    "ocsp_error": Outcome("The answer of an OCSP responder was not taken; what we know stays."),
+    "malformed_ocsp": Outcome("What an OCSP responder sent is no answer, or holds what nobody understands."),
+    "ocsp_not_answered": Outcome("The OCSP responder says that it does not answer."),
+    "ocsp_other_certificate": Outcome("The OCSP responder answered about another certificate."),
+    "ocsp_unmatched_signature": Outcome(
+        "The OCSP answer is signed neither by the issuer nor by a responder whom the issuer named."
+    ),
+    "ocsp_not_current": Outcome("The OCSP answer is out of date, or of a time to come."),
     "bundle_error": Outcome("The trust bundle was not taken; the anchors we have stay."),
     "invalid_bundle_format": Outcome(
         "The trust bundle is broken or holds no anchor; the anchors we have stay."

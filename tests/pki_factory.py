@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -409,6 +410,80 @@ def make_crl(
         modern = builder.sign(ca.private_key, DIGESTS["sha256"])
         return forge_crl(modern.public_bytes(serialization.Encoding.DER), ca, _sign_with_sha1)
     return builder.sign(ca.private_key, DIGESTS[digest]).public_bytes(serialization.Encoding.DER)
+
+
+def responder_urls(*urls: str, aia: Sequence[str] = ()) -> tuple[x509.ExtensionType, bool]:
+    """The AIA extension that names OCSP responders, and where the issuer may be had; for `extra`."""
+    wanted = [(AuthorityInformationAccessOID.OCSP, url) for url in urls]
+    wanted += [(AuthorityInformationAccessOID.CA_ISSUERS, url) for url in aia]
+    uris = [x509.AccessDescription(method, x509.UniformResourceIdentifier(url)) for method, url in wanted]
+    return x509.AuthorityInformationAccess(uris), False
+
+
+def make_responder(ca: Issued, *, no_check: bool = True, **options: Any) -> Issued:
+    """A certificate that `ca` issued for answering in its name (RFC 6960 section 4.2.2.2)."""
+    extra = [(x509.OCSPNoCheck(), False)] if no_check else []
+    wanted: dict[str, Any] = {
+        "common_name": "Responder",
+        "key_usage": ("digital_signature",),
+        "eku": (ExtendedKeyUsageOID.OCSP_SIGNING,),
+        "extra": extra,
+        "fresh_key": True,
+    }
+    return issue(ca, **{**wanted, **options})
+
+
+def make_ocsp(
+    leaf: Issued,
+    state: str = "good",
+    *,
+    ca: Issued | None = None,
+    signer: Issued | None = None,
+    include: Sequence[Issued] | None = None,
+    this_update: datetime.datetime | None = None,
+    next_update: datetime.datetime | bool | None = True,
+    revoked_at: datetime.datetime | None = None,
+    reason: x509.ReasonFlags | None = None,
+    cert_id: hashes.HashAlgorithm | None = None,
+    digest: str = "sha256",
+    by_name: bool = False,
+    extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> bytes:
+    """An OCSP answer (DER) about `leaf`, of its issuer or `ca`, signed by that or `signer`.
+
+    `state`: good, revoked or unknown. `next_update`: True is in a day, None leaves it out. `include`: the
+    certificates that go along, by default a delegated signer's.
+    """
+    authority = ca or leaf.issuer
+    assert authority is not None
+    by = signer or authority
+    issued_at = this_update or days(-0.1)
+    revoked = state == "revoked"
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=leaf.certificate,
+        issuer=authority.certificate,
+        algorithm=cert_id or hashes.SHA1(),
+        cert_status=ocsp.OCSPCertStatus[state.upper()],
+        this_update=issued_at,
+        next_update=days(1) if next_update is True else next_update or None,
+        revocation_time=(revoked_at or issued_at) if revoked else None,
+        revocation_reason=reason if revoked else None,
+    )
+    encoding = ocsp.OCSPResponderEncoding.NAME if by_name else ocsp.OCSPResponderEncoding.HASH
+    builder = builder.responder_id(encoding, by.certificate)
+    along = include if include is not None else ([by] if by is not authority else [])
+    if along:
+        builder = builder.certificates([each.certificate for each in along])
+    for extension, critical in extra:
+        builder = builder.add_extension(extension, critical)
+    answer = builder.sign(by.private_key, DIGESTS[digest])
+    return answer.public_bytes(serialization.Encoding.DER)
+
+
+def refuse_ocsp(status: str) -> bytes:
+    """What a responder sends that does not answer: a name of OCSPResponseStatus, lower case."""
+    answer = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus[status.upper()])
+    return answer.public_bytes(serialization.Encoding.DER)
 
 
 def forge_crl(der: bytes, ca: Issued, edit: Callable[[Any], None]) -> bytes:

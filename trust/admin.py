@@ -19,6 +19,7 @@ from trust.models import (
     Domain,
     Identity,
     IdentityRequest,
+    OcspAnswer,
     Organization,
     PeerCertificate,
     TrustRequest,
@@ -172,11 +173,22 @@ class BundleChangeAdmin(ReadOnly):
 
 @admin.register(PeerCertificate)
 class PeerCertificateAdmin(ReadOnly):
-    list_display = ("subject", "not_after", "last_met", "crl_checked", "crl_error")
+    list_display = ("subject", "not_after", "last_met", "crl_checked", "crl_error", "ocsp_error")
     search_fields = ("subject", "sha256")
     fields = (
         "subject", "sha256", "not_before", "not_after", "crl_urls", "first_met", "last_met",
-        "crl_checked", "crl_error",
+        "crl_checked", "crl_error", "ocsp_urls", "ocsp_error",
+    )  # fmt: skip
+
+
+@admin.register(OcspAnswer)
+class OcspAnswerAdmin(ReadOnly):
+    list_display = ("certificate_sha256", "state", "this_update", "next_update", "fetched", "last_error")
+    list_filter = ("state",)
+    search_fields = ("certificate_sha256",)
+    fields = (
+        "certificate_sha256", "url", "sha256", "state", "reason", "this_update", "next_update", "fetched",
+        "last_attempt", "last_error",
     )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ def trust_material(
         *stale_lists(),
         *failing_bundles(),
         *missing_lists(),
+        *missing_answers(),
     ]
 
 
@@ -148,6 +149,20 @@ def missing_lists() -> list[CheckMessage]:
             f"No fresh revocation list is to be had from {urls.splitlines()[0]} ({code}).",
             hint="Tell the partner. Where it must be known, mail is refused a day after its end.",
             id="trust.W008",
+        )
+        for urls, code in places
+    ]
+
+
+def missing_answers() -> list[CheckMessage]:
+    """W009: OCSP responders of partners that give no answer of use; one line for each place."""
+    current = PeerCertificate.objects.filter(not_after__gte=timezone.now()).exclude(ocsp_error="")
+    places = current.order_by().values_list("ocsp_urls", "ocsp_error").distinct()[:20]
+    return [
+        Warning(
+            f"The OCSP responder {urls.splitlines()[0]} gives no answer of use ({code}).",
+            hint="Tell the partner. Where it must be known, mail needs a revocation list instead.",
+            id="trust.W009",
         )
         for urls, code in places
     ]

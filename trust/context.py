@@ -23,8 +23,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from healthvault.audit import trail
-from trust.models import Anchor, Crl, Domain, Identity, Organization, Revocation
-from trust.pki import revocation
+from trust.models import Anchor, Crl, Domain, Identity, OcspAnswer, Organization, Revocation
+from trust.pki import ocsp, revocation
 from trust.pki.certs import Certificate
 from trust.pki.policy import Policy, TrustContext
 from trust.versions import ANCHORS, CRLS, tokens
@@ -35,6 +35,7 @@ Direction = Literal["incoming", "outgoing", "notification"]
 
 #: For so long after its nextUpdate a revocation list is stale, not useless: its server may be down.
 CRL_GRACE = timedelta(hours=24)
+_AT_ONCE = 500
 
 
 class KeyPair(NamedTuple):
@@ -277,6 +278,7 @@ class _AnchorSet:
 class _CrlSet:
     token: UUID | None = None
     crls: tuple[revocation.Crl, ...] = ()
+    answers: tuple[ocsp.OcspAnswer, ...] = ()
 
 
 @dataclass
@@ -358,7 +360,21 @@ def _read_crls(token: UUID | None, before: _CrlSet) -> _CrlSet:
         for der in Crl.objects.filter(sha256__in=missing).values_list("der", flat=True):
             crl = revocation.Crl(bytes(der))
             known[crl.sha256] = crl
-    return _CrlSet(token, tuple(known[sha256] for sha256 in wanted if sha256 in known))
+    return _CrlSet(
+        token, tuple(known[sha256] for sha256 in wanted if sha256 in known), _read_answers(before.answers)
+    )
+
+
+def _read_answers(before: tuple[ocsp.OcspAnswer, ...]) -> tuple[ocsp.OcspAnswer, ...]:
+    known = {answer.sha256: answer for answer in before}
+    wanted = list(OcspAnswer.objects.order_by("id").values_list("sha256", flat=True))
+    missing = [sha256 for sha256 in wanted if sha256 not in known]
+    for start in range(0, len(missing), _AT_ONCE):
+        rows = OcspAnswer.objects.filter(sha256__in=missing[start : start + _AT_ONCE])
+        for der in rows.values_list("der", flat=True):
+            answer = ocsp.OcspAnswer(bytes(der))
+            known[answer.sha256] = answer
+    return tuple(known[sha256] for sha256 in wanted if sha256 in known)
 
 
 def _trust(
@@ -368,7 +384,7 @@ def _trust(
     kept = _kept.contexts
     if anchors.token is not None and crls.token is not None and key in kept:
         return kept[key]
-    made = TrustContext(_select(anchors, domain.pk, direction), crls.crls, policy)
+    made = TrustContext(_select(anchors, domain.pk, direction), crls.crls, policy, crls.answers)
     if len(kept) >= _MOST_CONTEXTS:
         _kept.contexts = kept = {}
     kept[key] = made

@@ -64,6 +64,7 @@ BUNDLE = Kind(
     redirects=3,
     accept="application/octet-stream, application/x-pkcs7-certificates, application/pkcs7-mime",
 )
+OCSP = Kind("ocsp", 64 * 1024, accept="application/ocsp-response")
 WEBHOOK = Kind("webhook", 64 * 1024, any_status=True)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Domain",
     "Identity",
     "IdentityRequest",
+    "OcspAnswer",
     "Organization",
     "PeerCertificate",
     "SetVersion",
@@ -408,11 +409,47 @@ class Crl(Versioned):
         return f"{self.url or self.identity} until {self.next_update}"
 
 
+class OcspAnswer(Versioned):
+    """What a responder said about one certificate of somebody else: signed for it, and the newest we had.
+
+    `next_update`: until when it makes the certificate good; `reason`: why it was revoked (RFC 5280 5.3.1).
+    """
+
+    SET = CRLS
+
+    class State(models.TextChoices):
+        GOOD = "good", "Good"
+        REVOKED = "revoked", "Revoked"
+        UNKNOWN = "unknown", "Not known to the responder"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    certificate_sha256 = models.CharField(max_length=64, unique=True)
+    url = models.CharField(max_length=2000)
+    sha256 = models.CharField(max_length=64)
+    der = models.BinaryField()
+    state = models.CharField(max_length=7, choices=State.choices)
+    reason = models.CharField(max_length=40, blank=True)
+    this_update = models.DateTimeField()
+    next_update = models.DateTimeField()
+    fetched = models.DateTimeField(default=timezone.now)
+    last_attempt = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        verbose_name = "OCSP answer"
+        verbose_name_plural = "OCSP answers"
+        ordering = ["next_update", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.certificate_sha256[:16]} {self.state} until {self.next_update}"
+
+
 class PeerCertificate(CertificateRow):
     """A certificate of somebody else that stood on a chain we judged good: a signer, a recipient, an issuer.
 
-    It tells which revocation lists we must hold (`crl_urls`, one a line, in the certificate's own order) and
-    which keys may have signed them. What came with a message but stood on no such chain is not kept.
+    It tells which revocation lists we must hold (`crl_urls`, one a line, in the certificate's own order),
+    which OCSP responders to ask (`ocsp_urls`, likewise) and which keys may have signed both. What came with a
+    message but stood on no such chain is not kept.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -424,6 +461,8 @@ class PeerCertificate(CertificateRow):
     #: The last try to get its revocation list, and how that ended.
     crl_checked = models.DateTimeField(null=True, editable=False)
     crl_error = models.CharField(max_length=40, blank=True, editable=False)
+    ocsp_urls = models.TextField(blank=True, db_default="", editable=False)
+    ocsp_error = models.CharField(max_length=40, blank=True, db_default="", editable=False)
 
     class Meta:
         ordering = ["subject", "id"]

@@ -1,4 +1,5 @@
-"""A verdict on a certificate, fetching what it lacks: issuers by AIA or by their name, lists by CDP.
+"""A verdict on a certificate, fetching what it lacks: issuers by AIA or by their name, lists by CDP, answers
+by OCSP.
 
 `trust.pki.path` judges what it is given and names what is missing; this is the loop around it, with a budget,
 so that a certificate cannot make us fetch without end. Never inside a transaction.
@@ -14,9 +15,9 @@ from datetime import datetime
 
 from cryptography import x509
 
-from trust import dns_certificates, nameservice, revocation_lists, verdicts
+from trust import dns_certificates, nameservice, ocsp_answers, revocation_lists, verdicts
 from trust.pki.certs import Certificate, is_host_name, is_mailbox
-from trust.pki.errors import MissingCrl, MissingIssuer, PkiError, UntrustedChain
+from trust.pki.errors import MissingCrl, MissingIssuer, PkiError, RevocationUnknown, UntrustedChain
 from trust.pki.path import Chain
 from trust.pki.policy import Policy, TrustContext
 
@@ -47,6 +48,11 @@ class Budget:
         """Whether a list came that we did not hold before."""
         return self._take(urls) and revocation_lists.obtain(urls)
 
+    def answer(self, subject: Certificate, issuer: Certificate) -> bool:
+        """Whether an OCSP answer came that we did not hold before."""
+        asked = (subject.sha256, *subject.ocsp_urls) if subject.ocsp_urls else ()
+        return self._take(asked) and ocsp_answers.obtain(subject, issuer)
+
     def _take(self, urls: tuple[str, ...]) -> bool:
         if not urls or urls in self._asked or self.left <= 0:
             return False
@@ -62,7 +68,7 @@ def verify(
     at: datetime,
     budget: Budget | None = None,
 ) -> Chain:
-    """The chain from `leaf` to an anchor, after fetching the issuers and revocation lists that it names.
+    """The chain from `leaf` to an anchor, after fetching the issuers, lists and OCSP answers that it names.
 
     `trust_now` reads the context anew (`lambda: context.for_address(a).trust`): it is called again when a
     list came. A chain that stands is noted, so that its lists are refreshed in the background. Raises what
@@ -80,13 +86,14 @@ def verify(
                 raise
             pool += found
             continue
-        except MissingCrl as error:
-            if not budget.lists(error.urls):
+        except RevocationUnknown as error:
+            listed = isinstance(error, MissingCrl) and budget.lists(error.urls)
+            if not listed and not (error.place and budget.answer(*error.place)):
                 raise
             trust = trust_now()
             continue
         doubtful = chain.revocation == "unknown" or "crl_stale" in chain.warnings
-        if doubtful and _lists_came(chain, budget):
+        if doubtful and (_lists_came(chain, budget) or _answers_came(chain, budget)):
             trust = trust_now()
             continue
         revocation_lists.note_met(chain)
@@ -96,6 +103,12 @@ def verify(
 def _lists_came(chain: Chain, budget: Budget) -> bool:
     # All are asked, not only up to the first that comes: each may be the one that tells of a revocation.
     came = [budget.lists(each.crl_urls) for each in chain.certificates]
+    return any(came)
+
+
+def _answers_came(chain: Chain, budget: Budget) -> bool:
+    pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
+    came = [budget.answer(subject, issuer) for subject, issuer in pairs]
     return any(came)
 
 

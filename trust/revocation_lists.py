@@ -23,7 +23,7 @@ from healthvault.audit import trail
 from trust import fetcher, memory
 from trust.authorities import published_url
 from trust.context import CRL_GRACE
-from trust.models import Anchor, Crl, PeerCertificate, issuer_hash, name_hash
+from trust.models import Anchor, Crl, OcspAnswer, PeerCertificate, issuer_hash, name_hash
 from trust.pki import revocation
 from trust.pki.certs import Certificate
 from trust.pki.errors import MalformedCertificate, MalformedCrl, PkiError
@@ -100,27 +100,29 @@ def note_met(chain: Chain) -> None:
 
 
 def _note(certificate: Certificate, now: datetime) -> None:
-    if PeerCertificate.objects.filter(sha256=certificate.sha256).update(last_met=now):
+    responders = "\n".join(certificate.ocsp_urls[:MAX_POINTS])
+    if PeerCertificate.objects.filter(sha256=certificate.sha256).update(last_met=now, ocsp_urls=responders):
         return
     row = PeerCertificate(
         **PeerCertificate.fields_of(certificate),
         name_hash=name_hash(certificate.raw_subject),
         crl_urls="\n".join(certificate.crl_urls[:MAX_POINTS]),
+        ocsp_urls=responders,
         first_met=now,
         last_met=now,
     )
     PeerCertificate.objects.bulk_create([row], ignore_conflicts=True)
 
 
-def freshness(row: Crl, at: datetime) -> Freshness:
-    """Until its nextUpdate a list is fresh, for 24 h after that stale, then of no use."""
+def freshness(row: Crl | OcspAnswer, at: datetime) -> Freshness:
+    """Until its nextUpdate a list or an answer is fresh, for 24 h after that stale, then of no use."""
     if row.next_update is None or at <= row.next_update:
         return "fresh"
     return "stale" if at <= row.next_update + CRL_GRACE else "expired"
 
 
-def is_due(row: Crl, at: datetime) -> bool:
-    """Whether to fetch a list again: at half of its life or 4 h after it came, whichever is first."""
+def is_due(row: Crl | OcspAnswer, at: datetime) -> bool:
+    """Whether to fetch a list or answer again: at half of its life or 4 h after it came."""
     if row.last_attempt and at - row.last_attempt < ASK_AGAIN_AFTER:
         return False
     due = row.fetched + REFETCH_AFTER
@@ -167,7 +169,7 @@ def _take(url: str, kind: fetcher.Kind) -> tuple[bool, str]:
     except (fetcher.FetchError, ListRefused) as error:
         memory.keep("crl_failed", url, [error.code.encode()], int(ASK_AGAIN_AFTER.total_seconds()))
         Crl.objects.filter(url=url).touch(last_attempt=timezone.now(), last_error=error.code)
-        log.warning("revocation list not taken", extra={"code": error.code, "host": _host(url)})
+        log.warning("revocation list not taken", extra={"code": error.code, "host": host_of(url)})
         return False, error.code
 
 
@@ -260,7 +262,8 @@ def _issuer_text(crl: revocation.Crl) -> str:
         return ""
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """The host of a URL, for logs."""
     return url.partition("://")[2].partition("/")[0][:100]
 
 
@@ -301,9 +304,9 @@ def _tell(crl_urls: str, code: str, now: datetime) -> None:
     before = set(rows.values_list("crl_error", flat=True))
     rows.update(crl_checked=now, crl_error=code)
     if code and code not in before:
-        log.warning("revocation list wants attention", extra={"code": code, "host": _host(crl_urls)})
+        log.warning("revocation list wants attention", extra={"code": code, "host": host_of(crl_urls)})
         with transaction.atomic():
-            trail.record("trust.crl_alert", outcome=code, subject=rows.first(), host=_host(crl_urls))
+            trail.record("trust.crl_alert", outcome=code, subject=rows.first(), host=host_of(crl_urls))
 
 
 def _forget_unused(now: datetime) -> None:
@@ -349,6 +352,6 @@ def _fetched_issuers(url: str) -> list[Certificate]:
             raise fetcher.TooLarge
         found = load_certificates(data)
     except (fetcher.FetchError, MalformedCertificate) as error:
-        log.warning("issuer not fetched", extra={"code": error.code, "host": _host(url)})
+        log.warning("issuer not fetched", extra={"code": error.code, "host": host_of(url)})
         return []
     return [each for each in found if len(each.der) <= MAX_ISSUER_BYTES][:MAX_ISSUERS]

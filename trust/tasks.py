@@ -43,7 +43,8 @@ def refresh_bundles() -> None:
 
 @shared_task
 def refresh_crls() -> None:
-    """Fetch the revocation lists that are due, of certificates that we met."""
-    from trust import revocation_lists
+    """Fetch the revocation lists and OCSP answers that are due, of certificates that we met."""
+    from trust import ocsp_answers, revocation_lists
 
     revocation_lists.refresh()
+    ocsp_answers.refresh()

@@ -234,12 +234,19 @@ class Certificate:
     @cached_property
     def issuer_urls(self) -> tuple[str, ...]:
         """Where the issuer's certificate may be had: http caIssuers of the AIA extension."""
+        return self._access_urls(AuthorityInformationAccessOID.CA_ISSUERS)
+
+    @cached_property
+    def ocsp_urls(self) -> tuple[str, ...]:
+        """Who may be asked whether it was revoked: http ocsp of the AIA extension (RFC 6960 section 3.1)."""
+        return self._access_urls(AuthorityInformationAccessOID.OCSP)
+
+    def _access_urls(self, method: x509.ObjectIdentifier) -> tuple[str, ...]:
         try:
             access = self.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
         except x509.ExtensionNotFound:
             return ()
-        wanted = [each for each in access if each.access_method == AuthorityInformationAccessOID.CA_ISSUERS]
-        return _web_urls(each.access_location for each in wanted)
+        return _web_urls(each.access_location for each in access if each.access_method == method)
 
     @cached_property
     def crl_urls(self) -> tuple[str, ...]:

@@ -8,7 +8,10 @@ meaning; two errors share one only when the outside world need not tell them apa
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from trust.pki.certs import Certificate
 
 
 class PkiError(Exception):
@@ -161,17 +164,37 @@ class Revoked(PathError):
 
 
 class RevocationUnknown(PathError):
-    """Revocation must be known here and no usable list says anything about a certificate of the path."""
+    """Revocation must be known here and nothing usable says anything about a certificate of the path.
+
+    `place`: the certificate and its issuer, where a responder that it names (`ocsp_urls`) may be asked.
+    """
 
     code = "revocation_unknown"
     temporary = True
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        place: tuple[Certificate, Certificate] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__(detail, sha256=sha256)
+        self.place = place
 
 
 class MissingCrl(RevocationUnknown):
     """Revocation is unknown, and the certificate names where its list may be had: `urls` (http, in order)."""
 
-    def __init__(self, detail: str = "", *, urls: tuple[str, ...], sha256: str | None = None) -> None:
-        super().__init__(detail or "no usable revocation list is at hand", sha256=sha256)
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        urls: tuple[str, ...],
+        place: tuple[Certificate, Certificate] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__(detail or "no usable revocation list is at hand", place=place, sha256=sha256)
         self.urls = urls
 
     @property
@@ -260,6 +283,43 @@ class MalformedCrl(PkiError):
     """Not a certificate revocation list."""
 
     code = "malformed_crl"
+
+
+class OcspError(PkiError):
+    """An answer of an OCSP responder that is not taken; what we know stays."""
+
+    code = "ocsp_error"
+
+
+class MalformedOcsp(OcspError):
+    """Not an OCSP response, or one with something in it that nobody understands."""
+
+    code = "malformed_ocsp"
+
+
+class OcspNotAnswered(OcspError):
+    """The responder says that it does not answer (RFC 6960 section 4.2.1: tryLater, unauthorized, ...)."""
+
+    code = "ocsp_not_answered"
+    temporary = True
+
+
+class OcspOtherCertificate(OcspError):
+    """It speaks of other certificates than the one that was asked about."""
+
+    code = "ocsp_other_certificate"
+
+
+class OcspUnmatchedSignature(OcspError):
+    """Signed neither by the certificate's issuer nor by a responder whom that issuer named."""
+
+    code = "ocsp_unmatched_signature"
+
+
+class OcspNotCurrent(OcspError):
+    """Its time is over, or has not begun."""
+
+    code = "ocsp_not_current"
 
 
 class BundleError(PkiError):

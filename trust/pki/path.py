@@ -38,6 +38,7 @@ from trust.pki.errors import (
     TooManySameSubject,
     UntrustedChain,
 )
+from trust.pki.ocsp import ocsp_status
 from trust.pki.policy import Policy, TrustContext
 from trust.pki.revocation import Crl, Status, load_crls, revocation_status
 
@@ -49,7 +50,7 @@ MAX_SIGNATURES = 100
 class Chain:
     """A path that stands. `certificates`: leaf first, `anchor` last (the same one where the leaf is pinned).
 
-    `revocation`: `good` when a believed, current list spoke for every certificate below the anchor.
+    `revocation`: `good` when a believed, current list or answer spoke for every certificate below the anchor.
     `warnings`: `revocation_unknown`, `crl_stale`. `expires`: until when it may be kept for the same inputs.
     """
 
@@ -313,14 +314,48 @@ def _revocation(
     if len(path) == 1:
         states = [anchor_state]
     else:
-        states = [
-            revocation_status(path, pool, crls, at, policy, place=place) for place in range(len(path) - 1)
-        ]
+        states = [_state(path, place, pool, context, crls, at) for place in range(len(path) - 1)]
     if policy.revocation == "require" and not _is_pinned_self_signed(path):
-        for certificate, status in zip(path, states, strict=False):
+        for place, status in enumerate(states):
             if status.state == "unknown":
-                _raise_unknown(certificate, status)
+                _raise_unknown(path[place], path[place + 1 :], status)
     return states
+
+
+def _state(
+    path: tuple[Certificate, ...],
+    place: int,
+    pool: Sequence[Certificate],
+    context: TrustContext,
+    crls: Sequence[Crl],
+    at: datetime,
+) -> Status:
+    """The state of one certificate by lists and by OCSP answers. Raises Revoked where either says so.
+
+    Neither outranks the other: what one of them knows to be revoked is refused, and what one of them knows to
+    be good, while the other knows nothing, is good.
+    """
+    by_list = revocation_status(path, pool, crls, at, context.policy, place=place)
+    return _with_answers(by_list, path[place:], context, crls, at)
+
+
+def _with_answers(
+    by_list: Status,
+    path: Sequence[Certificate],
+    context: TrustContext,
+    crls: Sequence[Crl],
+    at: datetime,
+) -> Status:
+    if not context.ocsp:
+        return by_list
+    answers = context.answers_by_serial.get(path[0].serial_number, ())
+    if not answers:
+        return by_list
+    by_answer = ocsp_status(path, answers, crls, at, context.policy)
+    if by_list.state == "unknown":
+        return by_answer
+    better = by_answer.state == "good" and by_list.stale and not by_answer.stale
+    return by_answer if better else by_list
 
 
 def _anchor_revocation(
@@ -334,11 +369,14 @@ def _anchor_revocation(
 
     The issuer is found by the signature it made, wherever its certificate comes from.
     """
-    if anchor.self_issued or not any(each.issuer_key == anchor.issuer_key for each in crls):
+    spoken_for = any(each.issuer_key == anchor.issuer_key for each in crls)
+    asked_about = bool(context.ocsp) and anchor.serial_number in context.answers_by_serial
+    if anchor.self_issued or not (spoken_for or asked_about):
         return Status("unknown", "nobody speaks for an anchor")
     for issuer in (*pool, *context.anchors):
         if issuer.subject_key == anchor.issuer_key and signed_by(anchor, issuer):
-            return revocation_status((anchor, issuer), (), crls, at, context.policy)
+            by_list = revocation_status((anchor, issuer), (), crls, at, context.policy)
+            return _with_answers(by_list, (anchor, issuer), context, crls, at)
     return Status("unknown", "the anchor's issuer is not at hand")
 
 
@@ -347,7 +385,8 @@ def _is_pinned_self_signed(path: tuple[Certificate, ...]) -> bool:
     return len(path) == 1 and path[0].self_issued
 
 
-def _raise_unknown(certificate: Certificate, status: Status) -> None:
+def _raise_unknown(certificate: Certificate, above: Sequence[Certificate], status: Status) -> None:
+    place = (certificate, above[0]) if above and certificate.ocsp_urls else None
     if certificate.crl_urls:
-        raise MissingCrl(status.detail, urls=certificate.crl_urls, sha256=certificate.sha256)
-    raise RevocationUnknown(status.detail, sha256=certificate.sha256)
+        raise MissingCrl(status.detail, urls=certificate.crl_urls, place=place, sha256=certificate.sha256)
+    raise RevocationUnknown(status.detail, place=place, sha256=certificate.sha256)

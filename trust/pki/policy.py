@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from trust.pki.certs import Certificate
     from trust.pki.names import NameKey
+    from trust.pki.ocsp import OcspAnswer
     from trust.pki.revocation import Crl
 
 #: Tolerances towards old systems, each off unless named. This package acts on `sha1_chain`, `rsa1024`,
@@ -95,16 +96,18 @@ class Policy:
 
 @dataclass(frozen=True)
 class TrustContext:
-    """Whom one domain trusts: its anchors, the revocation lists we hold, and its policy.
+    """Whom one domain trusts: its anchors, the revocation lists and OCSP answers we hold, and its policy.
 
     An empty tuple of anchors trusts nobody; there is no default store behind it. `crls` are DER or PEM bytes
-    or `Crl`s; keep `Crl`s where one list serves many verdicts, they are read only once. A list is believed
-    only as far as its signature reaches, so it may come from anywhere.
+    or `Crl`s; keep `Crl`s where one list serves many verdicts, they are read only once; so with `ocsp`, DER
+    bytes or `OcspAnswer`s. A list or an answer is believed only as far as its signature reaches, so it may
+    come from anywhere.
     """
 
     anchors: tuple[Certificate, ...]
     crls: tuple[bytes | Crl, ...] = ()
     policy: Policy = field(default_factory=Policy)
+    ocsp: tuple[bytes | OcspAnswer, ...] = ()
 
     @cached_property
     def anchors_by_sha256(self) -> dict[str, Certificate]:
@@ -119,18 +122,25 @@ class TrustContext:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 over anchors, revocation lists and policy, whatever their order, for cache keys."""
+        """SHA-256 over anchors, lists, answers and policy, whatever their order, for cache keys."""
         whole = hashlib.sha256(self.policy.digest)
         whole.update(_digest_of(bytes.fromhex(each.sha256) for each in self.anchors))
-        whole.update(_digest_of(_crl_digest(each) for each in self.crls))
+        whole.update(_digest_of(_own_digest(each) for each in self.crls))
+        whole.update(_digest_of(_own_digest(each) for each in self.ocsp))
         return whole.digest()
+
+    @cached_property
+    def answers_by_serial(self) -> dict[int, tuple[OcspAnswer, ...]]:
+        from trust.pki.ocsp import by_serial
+
+        return by_serial(self.ocsp)
 
 
 def _digest_of(parts: Iterable[bytes]) -> bytes:
     return hashlib.sha256(b"".join(sorted(set(parts)))).digest()
 
 
-def _crl_digest(crl: bytes | Crl) -> bytes:
-    if isinstance(crl, bytes):
-        return hashlib.sha256(crl).digest()
-    return bytes.fromhex(crl.sha256)
+def _own_digest(each: bytes | Crl | OcspAnswer) -> bytes:
+    if isinstance(each, bytes):
+        return hashlib.sha256(each).digest()
+    return bytes.fromhex(each.sha256)
