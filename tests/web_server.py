@@ -33,8 +33,6 @@ class WebServer:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     port: int = 0
-    at_once: int = 0
-    most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def url(self, path: str, host: str = "127.0.0.1", scheme: str = "http") -> str:
@@ -93,8 +91,6 @@ class _Connection(socketserver.StreamRequestHandler):
         web = self.server.web
         with web.lock:
             web.connections += 1
-            web.at_once += 1
-            web.most_at_once = max(web.most_at_once, web.at_once)
         try:
             if self.server.tls is not None:
                 self.request.settimeout(5)
@@ -103,9 +99,6 @@ class _Connection(socketserver.StreamRequestHandler):
             self._one()
         except OSError:
             pass
-        finally:
-            with web.lock:
-                web.at_once -= 1
 
     def _one(self) -> None:
         line = self.rfile.readline().decode("latin-1").strip()

@@ -2,6 +2,7 @@
 
 import gzip
 import ipaddress
+import socket
 import ssl
 import threading
 import time
@@ -394,23 +395,91 @@ def test_an_answer_in_between_wipes_the_failures_out(web):
         assert fetcher.fetch(web.url("/good"), SMALL).body == b"x"
 
 
-def test_four_fetches_at_once_are_all_that_a_host_sees(web):
-    def slow(request):
-        time.sleep(0.15)
-        servers.send(request, "200 OK", b"x")
-
-    web.plays["/"] = slow
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(fetcher.fetch(web.url("/"), SMALL).body))
-        for _ in range(10)
-    ]
+def in_threads(count, action):
+    threads = [threading.Thread(target=action) for _ in range(count)]
     for each in threads:
         each.start()
+    return threads
+
+
+def wait_for(state):
+    ends = time.monotonic() + 30
+    while not state():
+        assert time.monotonic() < ends, "it did not come to this within 30 s"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def held(web):
+    """`/` is answered when the event is set."""
+    let_go = threading.Event()
+
+    def hold(request):
+        let_go.wait(60)
+        servers.send(request, "200 OK", b"x")
+
+    web.plays["/"] = hold
+    yield let_go
+    let_go.set()
+
+
+PATIENT = fetcher.Kind("patient", 1000, total_s=60.0)
+
+
+def test_a_host_sees_no_fifth_fetch_while_four_are_under_way(web, held, monkeypatch):
+    monkeypatch.setattr(fetcher, "FIRST_BYTE_S", 60.0)
+    results = []
+    threads = in_threads(4, lambda: results.append(fetcher.fetch(web.url("/"), PATIENT).body))
+    wait_for(lambda: len(web.requests) == 4)
+    with pytest.raises(fetcher.HostBusy) as caught:
+        fetcher.fetch(web.url("/"), SMALL, total_s=0.2)
+    assert caught.value.temporary
+    assert web.connections == 4
+    held.set()
     for each in threads:
         each.join()
-    assert results == [b"x"] * 10
-    assert web.most_at_once <= 4
+    assert results == [b"x"] * 4
+    assert fetcher.fetch(web.url("/"), SMALL).body == b"x"
+
+
+def test_a_place_is_free_only_when_its_connection_is_closed(web, held, monkeypatch):
+    """Asked at the very moment: a server learns late that its client is gone, and cannot tell."""
+    monkeypatch.setattr(fetcher, "FIRST_BYTE_S", 60.0)
+    web.files["/quick"] = b"y"
+    threads = in_threads(3, lambda: fetcher.fetch(web.url("/"), PATIENT))
+    wait_for(lambda: len(web.requests) == 3)
+    told = []
+
+    def about_to_close():
+        with pytest.raises(fetcher.HostBusy):
+            fetcher.fetch(web.url("/quick"), SMALL, total_s=0.2)
+        told.append(web.connections)
+
+    before_closing(monkeypatch, about_to_close)
+    assert fetcher.fetch(web.url("/quick"), SMALL).body == b"y"
+    assert told == [4]
+    held.set()
+    for each in threads:
+        each.join()
+
+
+def before_closing(monkeypatch, act):
+    """Do something when a connection that is made from now on is about to be closed."""
+    connect = socket.create_connection
+
+    class Watched(socket.socket):
+        def close(self):
+            if self.fileno() >= 0:
+                act()
+            super().close()
+
+    def create_connection(*args, **options):
+        made = connect(*args, **options)
+        watched = Watched(made.family, made.type, made.proto, fileno=made.detach())
+        watched.settimeout(options.get("timeout"))
+        return watched
+
+    monkeypatch.setattr(fetcher.socket, "create_connection", create_connection)
 
 
 # --- TLS ------------------------------------------------------------------------------------------------
