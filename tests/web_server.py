@@ -118,10 +118,21 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
 
+class _EveryAddress(_Server):
+    """IPv6 and, by way of mapped addresses, IPv4."""
+
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 @contextlib.contextmanager
-def running(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+def running(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[WebServer]:
+    """A server on `host`; `::` is every address of this machine."""
     web = WebServer()
-    server = _Server(("127.0.0.1", 0), _Connection)
+    server = (_EveryAddress if ":" in host else _Server)((host, 0), _Connection)
     server.web, server.tls = web, tls
     web.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
