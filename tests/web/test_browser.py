@@ -7,6 +7,7 @@ import shutil
 import pytest
 from allauth.account.models import EmailAddress
 from django.core.cache import cache
+from django.db import connections
 
 from directmsg.inbox import accept
 from directmsg.models import InboundMail
@@ -111,6 +112,8 @@ def visitor(request, live_server, monkeypatch):
         page = browser.new_page(color_scheme=request.param)
         yield Visitor(page, live_server.url)
         browser.close()
+        # Inside Playwright's loop Django keeps connections of its own, which nobody else ends.
+        connections.close_all()
 
 
 def with_passkeys(page):
