@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from trust.admin import Audited
+
 from .models import (
     DirectAddress,
     InboundMail,
@@ -17,6 +19,7 @@ from .models import (
     OutboundMail,
     Parcel,
     PartnerClient,
+    PartnerDomain,
     PartnerRequest,
 )
 
@@ -40,6 +43,15 @@ class ReadOnly(Table):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(PartnerDomain)
+class PartnerDomainAdmin(Audited):
+    """The one table here that administrators write in; each change stands in the audit trail."""
+
+    list_display = ("name", "key_transport", "cipher", "null_path")
+    search_fields = ("name",)
+    fields = ("name", "key_transport", "cipher", "null_path")
 
 
 @admin.register(InboundMail)

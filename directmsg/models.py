@@ -5,13 +5,18 @@ Nothing clinical stands here in clear: states, times, sizes, Direct addresses an
 
 from __future__ import annotations
 
+import re
+
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from healthvault.store.fields import SealedField
 from healthvault.store.models import Blob, HolderKey, new_id
+
+from .agent.address import normalise
 
 
 class DirectAddress(models.Model):
@@ -41,6 +46,59 @@ class DirectAddress(models.Model):
 
     def __str__(self) -> str:
         return self.address
+
+
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class PartnerDomain(models.Model):
+    """How mail to one domain of others is written, where its system does not read the usual form.
+
+    What is not set stays as usual: keys by RSAES-OAEP with SHA-256 (or as our sending domain has it), content
+    by AES-128-CBC, the reporting address as MAIL FROM of notifications.
+    """
+
+    class KeyTransport(models.TextChoices):
+        OAEP_SHA256 = "oaep-sha256", "RSAES-OAEP with SHA-256"
+        OAEP_SHA1 = "oaep-sha1", "RSAES-OAEP with its default parameters"
+        PKCS1 = "pkcs1v15", "RSAES-PKCS1-v1_5"
+
+    class Cipher(models.TextChoices):
+        AES128 = "aes128-cbc", "AES-128-CBC"
+        AES256 = "aes256-cbc", "AES-256-CBC"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(
+        "domain", max_length=255, unique=True, help_text="As it stands behind the @ sign."
+    )
+    key_transport = models.CharField(
+        "how keys are encrypted",
+        max_length=11,
+        choices=KeyTransport.choices,
+        blank=True,
+        help_text="RSAES-PKCS1-v1_5 is for systems that cannot open anything else.",
+    )
+    cipher = models.CharField("how content is encrypted", max_length=10, choices=Cipher.choices, blank=True)
+    null_path = models.BooleanField(
+        "notifications with the null path",
+        default=False,
+        help_text="MAIL FROM:<> for notifications to this domain (RFC 8098). The reference agents refuse it:"
+        " switch it on only where the other side asks for it.",
+    )
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """The name in the form that addresses are compared in. Raises ValidationError."""
+        typed = self.name.strip().removeprefix("@")
+        self.name = normalise(f"postmaster@{typed}").rpartition("@")[2]
+        if "@" in typed or not _DOMAIN.fullmatch(self.name):
+            raise ValidationError({"name": "Write a domain, like direct.clinic.example."})
 
 
 class InboundMail(models.Model):

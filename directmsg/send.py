@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,12 +30,11 @@ from trust.models import KeyTransport
 from trust.pki.errors import PkiError
 
 from . import confirmations, inbox, transport
-from .agent.encryption import SENT_KEY_TRANSPORTS
 from .agent.errors import AgentError
 from .agent.identity import Identity
-from .agent.outgoing import KEY_TRANSPORT, only_recipients, seal_message
+from .agent.outgoing import CIPHER, KEY_TRANSPORT, only_recipients, seal_message
 from .compose import content_of
-from .models import MailEvent, OutboundMail
+from .models import MailEvent, OutboundMail, PartnerDomain
 from .recipients import Unreachable, certificates_for
 from .tasks import send_outbound
 from .transport import Accepted, TransportError
@@ -50,6 +49,7 @@ MOST_SESSIONS = 5
 MOST_SESSIONS_EMBEDDED = 1
 
 _KEY_TRANSPORTS: dict[str, str] = {KeyTransport.OAEP_SHA1: "oaep-sha1", KeyTransport.PKCS1: "pkcs1v15"}
+_NOTIFICATIONS = frozenset({OutboundMail.Kind.MDN, OutboundMail.Kind.DSN})
 
 
 class NotNow(Exception):
@@ -183,8 +183,7 @@ def _prepare(mail: OutboundMail) -> bool:
         confirmations.lose(lost)
     reachable = [copy for copy in together if copy.pk in found]
     if reachable:
-        certificates = [each for copy in reachable for each in found[copy.pk]]
-        _seal(mail, reachable, certificates, now)
+        _seal(mail, {copy: found[copy.pk] for copy in reachable}, now)
     if put_off is not None:
         _failed_try(mail, put_off.code, put_off.detail, temporary=True)
     mail.refresh_from_db(fields=["sealed", "state", "code", "detail", "sha256", "size"])
@@ -201,24 +200,25 @@ def _unsealed_together(mail: OutboundMail) -> list[OutboundMail]:
 
 
 def _seal(
-    mail: OutboundMail,
-    reachable: Sequence[OutboundMail],
-    certificates: Sequence[x509.Certificate],
-    now: datetime,
+    mail: OutboundMail, found: Mapping[OutboundMail, tuple[x509.Certificate, ...]], now: datetime
 ) -> None:
-    """Seal once for all of `reachable`, unless another worker has done so meanwhile."""
+    """Seal once for all copies in `found`, unless another worker has done so meanwhile."""
+    reachable = list(found)
     sender = trust_context.for_address(mail.sender, incoming=False)
     try:
         signer = sender.signing_identity(now)
     except trust_context.NoIdentity as error:
         raise NotNow(error.code) from error
+    partners = {each.name: each for each in PartnerDomain.objects.filter(name__in={c.domain for c in found})}
+    transports = _key_transports(found, partners, sender.key_transport)
     data = seal_message(
         _plain(mail, reachable),
         signer=Identity(signer.certificate, signer.private_key),
-        recipient_certificates=list(dict.fromkeys(certificates)),
+        recipient_certificates=list(transports),
         at=now,
         extra_certificates=signer.chain,
-        key_transport=_key_transport(sender.key_transport),
+        cipher=_cipher(partners.values()),
+        key_transport=transports,
     )
     assert mail.holder is not None
     blob = seal_blob(mail.holder, data)
@@ -244,9 +244,25 @@ def _plain(mail: OutboundMail, reachable: Sequence[OutboundMail]) -> bytes:
     return only_recipients(content_of(message, everybody), trusted)
 
 
-def _key_transport(wanted: str) -> str:
-    name = _KEY_TRANSPORTS.get(wanted, KEY_TRANSPORT)
-    return name if name in SENT_KEY_TRANSPORTS else KEY_TRANSPORT
+def _key_transports(
+    found: Mapping[OutboundMail, tuple[x509.Certificate, ...]],
+    partners: Mapping[str, PartnerDomain],
+    usual: str,
+) -> dict[x509.Certificate, str]:
+    """Every certificate once, with how its key is encrypted to: as its domain needs it, else as usual."""
+    chosen: dict[x509.Certificate, str] = {}
+    for copy, certificates in found.items():
+        partner = partners.get(copy.domain)
+        name = (partner.key_transport if partner else "") or _KEY_TRANSPORTS.get(usual, KEY_TRANSPORT)
+        for certificate in certificates:
+            chosen.setdefault(certificate, name)
+    return chosen
+
+
+def _cipher(partners: Iterable[PartnerDomain]) -> str:
+    """One envelope has one cipher: AES-256 where somebody wants it and nobody must have AES-128."""
+    wanted = {partner.cipher for partner in partners if partner.cipher}
+    return wanted.pop() if len(wanted) == 1 else CIPHER
 
 
 def _sealed_bytes(mail: OutboundMail) -> bytes:
@@ -267,7 +283,7 @@ def _hand_over_here(mail: OutboundMail, data: bytes) -> None:
 def _hand_over(mail: OutboundMail, data: bytes) -> None:
     together = [mail, *_companions(mail)]
     recipients = [copy.recipient for copy in together]
-    results = transport.deliver(data, mail_from=mail.sender, recipients=recipients)
+    results = transport.deliver(data, mail_from=_mail_from(mail), recipients=recipients)
     if any(isinstance(result, Accepted) for result in results.values()):
         fault("out.accepted")
     lost: list[tuple[OutboundMail, str, str]] = []
@@ -280,6 +296,16 @@ def _hand_over(mail: OutboundMail, data: bytes) -> None:
         else:
             lost.append((copy, result.code, result.detail))
     confirmations.lose(lost)
+
+
+def _mail_from(mail: OutboundMail) -> str:
+    """The envelope's sender. RFC 8098 section 2.1 wants the null path of notifications, so that none is ever
+    answered; agents that compare MAIL FROM with From refuse it, and then nobody hears of the delivery.
+    """
+    if mail.kind not in _NOTIFICATIONS:
+        return mail.sender
+    null = PartnerDomain.objects.filter(name=mail.domain, null_path=True).exists()
+    return "" if null else mail.sender
 
 
 def _companions(mail: OutboundMail) -> list[OutboundMail]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -431,23 +431,21 @@ def encrypt(
     certificates: Iterable[x509.Certificate],
     *,
     cipher: str = "aes128-cbc",
-    key_transport: str = "oaep-sha256",
+    key_transport: str | Mapping[x509.Certificate, str] = "oaep-sha256",
 ) -> bytes:
     """An envelope around `content` that the key of each of `certificates` opens: ContentInfo, DER.
 
     `cipher` is one of SENT_CIPHERS (GCM makes AuthEnvelopedData, RFC 5083), `key_transport` of
     SENT_KEY_TRANSPORTS: "oaep-sha256" unless a receiver is known to open only OAEP with its defaults
-    ("oaep-sha1"; inside OAEP the collisions of SHA-1 do not matter) or only "pkcs1v15". It holds for RSA
-    certificates, those on P-256 and P-384 get ephemeral-static ECDH (RFC 5753). Raises WeakKey, WeakCipher,
-    UnsupportedAlgorithm, TooManyRecipients.
+    ("oaep-sha1"; inside OAEP the collisions of SHA-1 do not matter) or only "pkcs1v15"; a mapping says so for
+    single certificates. It holds for RSA certificates, those on P-256 and P-384 get ephemeral-static ECDH
+    (RFC 5753). Raises WeakKey, WeakCipher, UnsupportedAlgorithm, TooManyRecipients.
     """
     if cipher not in SENT_CIPHERS:
         raise WeakCipher(f"will not encrypt with {cipher}")
-    if key_transport not in SENT_KEY_TRANSPORTS:
-        raise UnsupportedAlgorithm(f"key transport {key_transport}")
     chosen = algorithms.CIPHERS[cipher]
     key = os.urandom(chosen.key_size)
-    entries = [_recipient_entry(one, key, key_transport) for one in certificates]
+    entries = [_recipient_entry(one, key, _transport_for(one, key_transport)) for one in certificates]
     if not 0 < len(entries) <= MAX_RECIPIENTS:
         raise TooManyRecipients(limit=MAX_RECIPIENTS, found=len(entries))
     recipients = der.set_of(entries)
@@ -455,6 +453,13 @@ def encrypt(
         return _auth_enveloped(content, recipients, chosen, key)
     version = 2 if any(entry[0] == _KEY_AGREE for entry in entries) else 0
     return _enveloped(content, recipients, chosen, key, version)
+
+
+def _transport_for(certificate: x509.Certificate, wanted: str | Mapping[x509.Certificate, str]) -> str:
+    name = wanted if isinstance(wanted, str) else wanted.get(certificate, SENT_KEY_TRANSPORTS[0])
+    if name not in SENT_KEY_TRANSPORTS:
+        raise UnsupportedAlgorithm(f"key transport {name}")
+    return name
 
 
 def _enveloped(

@@ -7,7 +7,7 @@ patient stands outside the envelope: of the fields only routing is copied.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -45,7 +45,7 @@ def seal_message(
     at: datetime,
     extra_certificates: Iterable[x509.Certificate] = (),
     cipher: str = CIPHER,
-    key_transport: str = KEY_TRANSPORT,
+    key_transport: str | Mapping[x509.Certificate, str] = KEY_TRANSPORT,
     digest: str = "sha256",
 ) -> bytes:
     """`message`, signed by `signer` at `at` (aware) and encrypted to every one of `recipient_certificates`.
