@@ -89,12 +89,18 @@ def verify(
         except RevocationUnknown as error:
             listed = isinstance(error, MissingCrl) and budget.lists(error.urls)
             if not listed and not (error.place and budget.answer(*error.place)):
-                raise
+                found = _issuers_of_pinned(leaf, pool, trust, budget)
+                if not found:
+                    raise
+                pool += found
             trust = trust_now()
             continue
         doubtful = chain.revocation == "unknown" or "crl_stale" in chain.warnings
         if doubtful and (_lists_came(chain, budget) or _answers_came(chain, budget)):
             trust = trust_now()
+            continue
+        if doubtful and (found := _issuers_of_pinned(leaf, pool, trust, budget)):
+            pool += found
             continue
         revocation_lists.note_met(chain)
         return chain
@@ -122,6 +128,15 @@ def _issuers_of(
             return found
     last = next((each for each in pool if each.sha256 == error.sha256), leaf)
     return _usable(budget.issuers_by_name(last), leaf, pool, policy)
+
+
+def _issuers_of_pinned(
+    leaf: Certificate, pool: Sequence[Certificate], trust: TrustContext, budget: Budget
+) -> list[Certificate]:
+    """Who issued a leaf that is its own anchor: no path needs it, but only it can say that it was revoked."""
+    if leaf.sha256 not in trust.anchors_by_sha256 or leaf.self_issued:
+        return []
+    return _usable(budget.issuers(leaf.issuer_urls), leaf, pool, trust.policy)
 
 
 def _issuer_names(certificate: Certificate) -> list[str]:

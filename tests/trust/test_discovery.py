@@ -337,6 +337,25 @@ def test_where_revocation_must_be_known_and_is_not_it_may_be_later(ca, zone, web
     assert (result.code, result.temporary) == ("revocation_unknown", True)
 
 
+@pytest.mark.parametrize("policy", ["soft", "require"])
+@pytest.mark.parametrize("revoked", [True, False])
+def test_a_leaf_that_is_its_own_anchor_is_asked_about_at_its_issuer(ca, zone, web, policy, revoked):
+    """Its issuer is fetched for that alone: without it the list would be nobody's word."""
+    Domain.objects.update_or_create(name=OURS, defaults={"revocation": policy})
+    issuer = pki_factory.make_ca("Somebody's CA")
+    leaf = of_address(issuer, cdp=[web.url("/ca.crl")], aia=[web.url("/ca.cer")])
+    web.files["/ca.cer"] = issuer.der
+    web.files["/ca.crl"] = pki_factory.make_crl(issuer, [leaf] if revoked else [])
+    Anchor.objects.create(**Anchor.fields_of(Certificate(leaf.der)))
+    zone.add_certificate(OWNER, leaf.der)
+    if revoked:
+        nothing(look(), "revoked")
+    else:
+        result = look()
+        only(result, leaf, "dns_address")
+        assert result.found[0].chain.revocation == "good"
+
+
 # --- DNS ------------------------------------------------------------------------------------------------
 
 

@@ -202,11 +202,12 @@ def outcome(url, kind):
 # --- the tests ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("door", [each for each in DOORS if each != "ocsp"])
+@pytest.mark.parametrize("door", DOORS)
 def test_the_door_is_one(good, name_server, ca, door):
     """Without this the next test would pass for doors that lead nowhere at all."""
     DOORS[door](good.url(f"/{door}"), name_server, ca)
-    assert good.paths() == [f"/{door}"]
+    assert good.requests
+    assert all(path.startswith(f"/{door}") for path in good.paths())
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -245,7 +246,7 @@ def test_a_bundle_that_is_redirected_keeps_to_the_rules(good, trap, any_port, co
     assert trap.connections == 0
 
 
-@pytest.mark.parametrize("door", [each for each in DOORS if each != "ocsp"])
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("second", ["127.0.0.1", "169.254.169.254"])
 def test_a_name_that_changes_its_mind_is_connected_to_as_it_was_checked(
     good, trap, any_port, connections, name_server, ca, door, second
