@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.utils import timezone
 from hypothesis import HealthCheck, given
@@ -16,9 +17,10 @@ from directmsg.agent.notifications import Failure, Original, build_dsn
 from directmsg.confirmations import News
 from directmsg.models import MailEvent, OutboundMail
 from healthvault.store import jobs
+from healthvault.store.blobs import open_blob
 from records.models import Message
 from tests import factories, pki_factory
-from tests.directmsg.world import clinic
+from tests.directmsg.world import at_once, clinic
 
 pytestmark = pytest.mark.django_db
 State = OutboundMail.State
@@ -314,6 +316,31 @@ def test_silence_is_an_outcome_told_once(world, before, code):
     assert notices() == 1
 
 
+@pytest.mark.parametrize("taken_after_min", [0, 50])
+def test_the_hour_is_counted_from_the_queue_whenever_it_was_taken(world, taken_after_min):
+    """One clock for all: neither the time of the handing over nor that of a later word moves the end."""
+    message = world.write()
+    queued = world.copy(message).queued
+    with time_machine.travel(queued + timedelta(minutes=taken_after_min), tick=False):
+        world.send_all()
+        assert world.copy(message).state == State.SENT
+    with time_machine.travel(queued + timedelta(minutes=58), tick=False):
+        world.told("processed", message)
+    with time_machine.travel(queued + timedelta(minutes=59, seconds=59), tick=False):
+        assert confirmations.expire() == 0
+    with time_machine.travel(queued + timedelta(minutes=60), tick=False):
+        assert confirmations.expire() == 1
+        world.told("dispatched", message)
+    mail = world.copy(message)
+    assert (mail.state, mail.code, mail.finished) == (
+        State.TIMED_OUT,
+        "not_dispatched",
+        queued + timedelta(minutes=60),
+    )
+    assert notices() == 1
+    assert MailEvent.objects.filter(outbound=mail, name="timed_out").get().at == mail.finished
+
+
 @pytest.mark.parametrize("final", [State.DISPATCHED, State.DISPLAYED, State.FAILED])
 def test_what_is_over_does_not_time_out(world, final):
     world.write()
@@ -392,13 +419,14 @@ def test_a_worker_that_comes_back_twice_changes_nothing(world):
 class _Course:
     """What may happen to one copy."""
 
-    def __init__(self, world, message):
+    def __init__(self, world, message, recipient=""):
         self.world = world
+        self.recipient = recipient
         self.message = message
         self.claimed = None
 
     def do(self, action):
-        copy = self.world.copy(self.message)
+        copy = self.world.copy(self.message, self.recipient)
         if action in _NEWS:
             confirmations.apply(copy, _NEWS[action])
         elif action == "time_out":
@@ -423,6 +451,70 @@ class _Course:
             self.world.smtp.replies["DATA."] = answer
         OutboundMail.objects.filter(pk=copy.pk, state=State.QUEUED).update(lease_until=None)
         send.send_mail(str(copy.pk))
+
+
+@hypothesis_settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    actions=st.lists(
+        st.tuples(st.sampled_from(["office", "lab"]), st.sampled_from(_ACTIONS)), min_size=2, max_size=12
+    )
+)
+def test_the_copies_of_one_message_have_outcomes_of_their_own(world, actions):
+    """What happens to one recipient's copy in any order marks no other."""
+    message = world.write(world.peer.office, f"lab@{world.peer.domain}")
+    courses = {
+        name: _Course(world, message, recipient=f"{name}@{world.peer.domain}") for name in ("office", "lab")
+    }
+    for name, action in actions:
+        other = world.copy(message, courses["lab" if name == "office" else "office"].recipient)
+        before = (other.state, other.code, other.finished)
+        courses[name].do(action)
+        other.refresh_from_db()
+        if action == "time_out" or (other.state, other.code) == before[:2]:
+            continue
+        # A copy to the same domain may go along in the same transaction, and a restart gives all back to the
+        # queue; nothing else may befall it.
+        assert action.startswith("send") or (action, other.state) == ("restart", State.QUEUED)
+        assert before[0] in (State.QUEUED, State.SENDING)
+    confirmations.expire(timezone.now() + timedelta(days=2))
+    for course in courses.values():
+        copy = world.copy(message, course.recipient)
+        assert copy.state in OutboundMail.DELIVERED | OutboundMail.LOST
+        finals = [name for name in events(copy) if name in ("failed", "timed_out", "dispatched")]
+        assert len(finals) <= 1
+        told = [
+            notice for notice in Message.objects.filter(direction="in") if course.recipient in notice.text
+        ]
+        of_this = [notice for notice in told if message.message_id.encode() in open_blob(notice.raw)]
+        assert len(of_this) == (copy.state in OutboundMail.LOST)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_everything_at_once_has_one_outcome(world, settings):
+    """Workers that send, time out and hear of delivery and failure of one copy, all in the same moment."""
+    settings.EMBEDDED = False
+    for _ in range(6):
+        before = notices()
+        message = world.write()
+        copy = world.copy(message)
+
+        def act(action, message=message, copy=copy):
+            if action == "send":
+                send.send_mail(str(copy.pk))
+            elif action == "time_out":
+                confirmations.expire(timezone.now() + timedelta(days=2))
+            else:
+                confirmations.apply(world.copy(message), _NEWS[action])
+
+        at_once(act, ["send", "time_out", "dispatched", "failed", "processed", "time_out"])
+        copy = world.copy(message)
+        assert copy.state in OutboundMail.DELIVERED | OutboundMail.LOST
+        names = events(copy)
+        finals = [name for name in names if name in ("failed", "timed_out", "dispatched")]
+        assert finals == [copy.state]
+        assert notices() - before == (copy.state in OutboundMail.LOST)
 
 
 def test_the_walk_reaches_every_state(world):
