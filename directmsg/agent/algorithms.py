@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -50,8 +51,7 @@ _MAX_SALT: Final = 1024
 _MAX_PARAMETERS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class AlgorithmIdentifier:
+class AlgorithmIdentifier(NamedTuple):
     """RFC 5280 section 4.1.1.2: the identifier's contents, the encoded parameters or None, and the whole."""
 
     oid: bytes
@@ -72,6 +72,11 @@ def read_algorithm(reader: Reader) -> AlgorithmIdentifier:
     parameters = reader.bounded(_MAX_PARAMETERS) if reader.tag() != ber.END else None
     reader.leave()
     return AlgorithmIdentifier(oid, parameters, bytes(reader.since(start)))
+
+
+#: The same few identifiers come by with every message; what they mean is worked out once. Errors are not
+#: kept.
+_remembered = lru_cache(maxsize=256)
 
 
 def _by_contents(table: Mapping[str, _T]) -> dict[bytes, _T]:
@@ -104,6 +109,7 @@ _DIGESTS: Final = _by_contents(
 )
 
 
+@_remembered
 def digest_name(algorithm: AlgorithmIdentifier) -> str:
     """ "sha256" and so on, weak ones too. Raises UnsupportedAlgorithm."""
     name = _DIGESTS.get(algorithm.oid)
@@ -157,6 +163,7 @@ ECDSA_OIDS: Final = {
 }
 
 
+@_remembered
 def signature_scheme(
     algorithm: AlgorithmIdentifier, digest: str, legacy: frozenset[str] = frozenset()
 ) -> SignatureScheme:
@@ -385,6 +392,7 @@ class KeyTransport:
     padding: padding.PKCS1v15 | padding.OAEP
 
 
+@_remembered
 def key_transport(algorithm: AlgorithmIdentifier) -> KeyTransport:
     """PKCS#1 v1.5, or OAEP by its parameters (RFC 4055 section 4.1).
 
@@ -417,6 +425,7 @@ def _label(reader: Reader) -> bytes:
     return Reader(source.parameters).octets().tobytes()
 
 
+@_remembered
 def key_agreement(algorithm: AlgorithmIdentifier) -> KeyAgreement:
     """Ephemeral-static Diffie-Hellman with AES key wrap. Raises UnsupportedAlgorithm, Malformed."""
     digest = _AGREEMENTS.get(algorithm.oid)

@@ -162,7 +162,8 @@ class Reader:
 
     def enter(self, tag: int) -> None:
         """Open the next element, which must be `tag` and constructed."""
-        self._expect(tag)
+        if self._header() != tag:
+            raise self._unexpected(tag)
         if not tag & CONSTRUCTED:
             raise Malformed("a primitive element holds no others")
         self._push()
@@ -182,14 +183,19 @@ class Reader:
 
     def primitive(self, tag: int) -> memoryview:
         """The contents of the next element, which must be `tag` in one piece."""
-        self._expect(tag)
+        if self._header() != tag:
+            raise self._unexpected(tag)
         start = self._body
-        self._at = start + self._length
-        return self._view[start : self._at]
+        end = self._at = start + self._length
+        return self._view[start:end]
 
     def small(self, tag: int) -> bytes:
         """Like `primitive`, copied: for what is compared or kept."""
-        return bytes(self.primitive(tag))
+        if self._header() != tag:
+            raise self._unexpected(tag)
+        start = self._body
+        end = self._at = start + self._length
+        return bytes(self._data[start:end])
 
     def number(self) -> int:
         """A non-negative INTEGER of at most four octets, as versions and lengths are."""
@@ -202,7 +208,7 @@ class Reader:
         """The next element whole, as it came; an open one is stepped through to find its end."""
         start = self._at
         self.skip()
-        return self.since(start)
+        return self._view[start : self._at]
 
     def bounded(self, limit: int) -> bytes:
         """Like `raw`, copied; TooLarge above `limit` octets."""
@@ -299,10 +305,8 @@ class Reader:
         octets.add(self._body, length, stride, count)
         self._at = at + count * stride
 
-    def _expect(self, tag: int) -> None:
-        found = self._header()
-        if found != tag:
-            raise Malformed(f"expected tag {tag:#04x}, found {found:#04x}")
+    def _unexpected(self, tag: int) -> Malformed:
+        return Malformed(f"expected tag {tag:#04x}, found {self._data[self._at]:#04x}")
 
     def _push(self) -> None:
         """Go into the element whose header was read last."""
@@ -333,15 +337,15 @@ class Reader:
         if self._left < 0:
             raise TooLarge("too many elements", limit=MAX_ELEMENTS, found=MAX_ELEMENTS + 1)
         tag, length = data[at], data[at + 1]
-        if tag == 0 or tag & 0x1F == 0x1F:
+        if not tag or tag & 0x1F == 0x1F:
             raise Malformed("a tag that has no place in CMS")
         at += 2
-        if length == INDEFINITE:
-            if not tag & CONSTRUCTED:
-                raise Malformed("a primitive element of indefinite length")
-            self._body, self._length = at, _OPEN
-            return tag
-        if length > INDEFINITE:
+        if length >= INDEFINITE:
+            if length == INDEFINITE:
+                if not tag & CONSTRUCTED:
+                    raise Malformed("a primitive element of indefinite length")
+                self._body, self._length = at, _OPEN
+                return tag
             size = length & 0x7F
             if size > 4 or at + size > limit:
                 raise Malformed("impossible length")

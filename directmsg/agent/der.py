@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from directmsg.agent import ber
@@ -51,6 +52,7 @@ def integer(value: int) -> bytes:
     return element(ber.INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
+@lru_cache(maxsize=256)
 def oid_contents(dotted: str) -> bytes:
     """The contents of the OBJECT IDENTIFIER written `dotted`."""
     first, second, *rest = map(int, dotted.split("."))
@@ -63,6 +65,7 @@ def oid_contents(dotted: str) -> bytes:
     return bytes(out)
 
 
+@lru_cache(maxsize=256)
 def oid(dotted: str) -> bytes:
     """The OBJECT IDENTIFIER written `dotted`."""
     return element(ber.OBJECT_IDENTIFIER, oid_contents(dotted))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import pybase64
 
@@ -27,8 +28,8 @@ MAX_SEGMENTS = 64
 #: Fields that hold addresses or message identifiers, which grow with the number of people in a conversation.
 LONG_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc", "references", "in-reply-to"})
 
-_FIELD_NAME = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
-_BLANK_LINE = re.compile(rb"\r?\n(?=\r?\n)")
+#: Name, colon, and the value with its folds and its line end.
+_FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*\n?)")
 #: An encoded word (RFC 2047 section 2); blanks inside the text are seen in practice and taken.
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _CHARSET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
@@ -42,8 +43,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _TOKEN = re.compile(r"[^\s()<>@,;:\\\"/\[\]?=]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field: its name as written and in lower case, and its value with the folds still in it."""
 
     name: str
@@ -53,12 +53,17 @@ class Field:
     @property
     def unfolded(self) -> str:
         """The value on one line, encoded words not decoded; bytes that are no UTF-8 are read as cp1252."""
-        return _bytes_to_text(_unfold(self.value)).strip()
+        value = self.value.strip()
+        return _bytes_to_text(_unfold(value) if b"\n" in value or b"\t" in value else value).strip()
 
     @property
     def text(self) -> str:
         """The value as people should read it, as `decode_header_text` gives it."""
         return decode_header_text(self.value)
+
+
+#: From so many fields on an index is worth its making.
+_FEW = 24
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,23 @@ class Fields:
         return iter(self.items)
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._by_key
+        return self.first(name) is not None
 
     def all(self, name: str) -> tuple[Field, ...]:
         """Every field called `name`, in any letter case."""
-        return tuple(self._by_key.get(name.lower(), ()))
+        key = name.lower()
+        if len(self.items) > _FEW:
+            return tuple(self._by_key.get(key, ()))
+        return tuple([each for each in self.items if each.key == key])
 
     def first(self, name: str) -> Field | None:
-        found = self._by_key.get(name.lower())
-        return found[0] if found else None
+        key = name.lower()
+        if len(self.items) > _FEW:
+            return self._by_key.get(key, [None])[0]
+        for each in self.items:
+            if each.key == key:
+                return each
+        return None
 
     def text(self, name: str) -> str:
         """The decoded text of the first field called `name`, or the empty string."""
@@ -99,8 +112,7 @@ class Fields:
         return field.unfolded if field else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A header block that was read: its fields, where the body begins, and what was wrong with it."""
 
     fields: Fields
@@ -119,15 +131,24 @@ def read_block(data: bytes, start: int = 0, end: int | None = None) -> Block:
     empty = _line_break(data, start, stop)
     if empty:
         return Block(Fields(()), start + empty, ())
-    blank = _BLANK_LINE.search(data, start, min(stop, start + MAX_BLOCK_OCTETS + 4))
-    if blank is None and stop - start > MAX_BLOCK_OCTETS:
-        raise TooLarge("header block without an end", limit=MAX_BLOCK_OCTETS, found=stop - start)
-    head_end = blank.end() if blank else stop
+    head_end = _head_end(data, start, min(stop, start + MAX_BLOCK_OCTETS + 4))
+    blank = head_end >= 0
+    if not blank:
+        if stop - start > MAX_BLOCK_OCTETS:
+            raise TooLarge("header block without an end", limit=MAX_BLOCK_OCTETS, found=stop - start)
+        head_end = stop
     body_start = head_end + _line_break(data, head_end, stop)
     items, fields_end = _read_fields(data, start, head_end)
     if fields_end < head_end:
         return Block(Fields(items), fields_end, ("missing_blank_line",))
     return Block(Fields(items), body_start, () if blank else ("no_body",))
+
+
+def _head_end(data: bytes, start: int, end: int) -> int:
+    """Where the first blank line begins, or -1."""
+    found = data.find(b"\n\r\n", start, end)
+    bare = data.find(b"\n\n", start, end if found < 0 else found + 1)
+    return (bare if bare >= 0 else found) + 1 or -1
 
 
 def _line_break(data: bytes, at: int, end: int) -> int:
@@ -143,19 +164,20 @@ def _read_fields(data: bytes, start: int, end: int) -> tuple[tuple[Field, ...], 
     at = start
     if data.startswith((b"From ", b">From "), start, end):
         at = _line_end(data, start, end)  # the separator line of a mailbox file
+    read = _FIELD.match
     while at < end:
-        match = _FIELD_NAME.match(data, at, end)
+        match = read(data, at, end)
         if match is None:
             break
         if len(items) == MAX_FIELDS:
             raise TooLarge("too many header fields", limit=MAX_FIELDS, found=MAX_FIELDS + 1)
-        line_end = _line_end(data, at, end)
-        while line_end < end and data[line_end] in b" \t":
-            line_end = _line_end(data, line_end, end)
         name = match[1].decode("ascii")
-        _require_size(name.lower(), line_end - at)
-        items.append(Field(name, name.lower(), data[match.end() : line_end]))
-        at = line_end
+        key = name.lower()
+        size = match.end() - at
+        if size > MAX_FIELD_OCTETS:
+            _require_size(key, size)
+        items.append(Field(name, key, match[2]))
+        at = match.end()
     return tuple(items), at
 
 
@@ -277,19 +299,20 @@ _NOT_BASE64 = bytes(
 )
 
 
-def decode_base64(data: bytes) -> tuple[bytes, bool]:
+def decode_base64(data: bytes, start: int = 0, end: int | None = None) -> tuple[bytes, bool]:
     """Decode base64 (RFC 2045 section 6.8) of any line length; returns the octets and whether it was clean.
 
-    Characters outside the alphabet are skipped, padding ends the data, missing padding is added; clean is
-    what needed no more than the first of these.
+    `data[start:end]` is read where it lies. Characters outside the alphabet are skipped, padding ends the
+    data, missing padding is added; clean is what needed no more than the first of these.
     """
-    padding = data.find(b"=")
+    stop = len(data) if end is None else end
+    padding = data.find(b"=", start, stop)
     try:
-        if padding < 0 or not data[padding:].strip(b"=\r\n \t"):
-            return pybase64.b64decode(data), True
+        if padding < 0 or not data[padding:stop].strip(b"=\r\n \t"):
+            return pybase64.b64decode(memoryview(data)[start:stop]), True
         raise binascii.Error("padding inside the data")
     except (binascii.Error, ValueError):
-        kept = data.translate(None, _NOT_BASE64).partition(b"=")[0]
+        kept = data[start:stop].translate(None, _NOT_BASE64).partition(b"=")[0]
         whole = len(kept) - (1 if len(kept) % 4 == 1 else 0)
         return pybase64.b64decode(kept[:whole] + b"=" * (-whole % 4)), False
 
@@ -302,7 +325,11 @@ class Structured:
     """A value with parameters: `value` in lower case, parameter names in lower case, their values as text."""
 
     value: str
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
+
+
+#: Texts of fields up to this length are remembered with what they say: most come by again.
+_SHORT = 200
 
 
 def parse_structured(text: str) -> Structured:
@@ -312,6 +339,10 @@ def parse_structured(text: str) -> Structured:
     first counts. RFC 2231 values (also in pieces) beat plain ones, and plain ones may hold RFC 2047 words.
     Raises TooLarge for over 100 parameters or over 64 pieces of one.
     """
+    return _known_structured(text) if len(text) <= _SHORT else _read_structured(text)
+
+
+def _read_structured(text: str) -> Structured:
     pieces = _split_outside_quotes(text)
     value = _strip_comments(pieces[0]).strip().strip('"').strip().lower()
     if len(pieces) == 1:
@@ -325,6 +356,9 @@ def parse_structured(text: str) -> Structured:
         if equals and name and name not in plain:
             plain[name] = _unquote(raw)
     return Structured(value, _join_extended(plain))
+
+
+_known_structured = lru_cache(maxsize=512)(_read_structured)
 
 
 def _split_outside_quotes(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -23,6 +23,8 @@ _UNIQUE_IDS: Final = (0x81, 0x82)
 _EXTENSIONS: Final = 0xA3
 #: Octets of an issuer's name; honest ones are some hundred.
 MAX_NAME_SIZE: Final = 16 * 1024
+#: Certificates up to so many octets are remembered; a partner's come by with each of its messages.
+USUAL_SIZE: Final = 8 * 1024
 #: subjectKeyIdentifier, [0] IMPLICIT.
 KEY_IDENTIFIER: Final = 0x80
 
@@ -35,8 +37,7 @@ class Identity:
     private_key: PrivateKey
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateReference:
+class CertificateReference(NamedTuple):
     """RFC 5652 sections 5.3 and 10.2.4: encoded issuer name and serial contents, or the key identifier."""
 
     issuer: bytes | None
@@ -118,6 +119,16 @@ def _key_identifier(reader: Reader) -> bytes | None:
 
 
 @lru_cache(maxsize=256)
+def _known_names(certificate: bytes) -> CertificateNames:
+    return read_names(certificate)
+
+
+@lru_cache(maxsize=256)
+def _known_certificate(certificate: bytes) -> x509.Certificate:
+    return _load(certificate)
+
+
+@lru_cache(maxsize=256)
 def names_of(certificate: x509.Certificate) -> CertificateNames:
     """`read_names` of a certificate of ours, which comes by again with every message."""
     return read_names(encoded(certificate))
@@ -134,8 +145,19 @@ def issuer_and_serial(certificate: x509.Certificate) -> bytes:
     return der.sequence(names.issuer, der.element(ber.INTEGER, names.serial))
 
 
+def names_in(certificate: bytes) -> CertificateNames:
+    """`read_names` of a certificate that came along, remembered when it is of the usual size."""
+    return _known_names(certificate) if len(certificate) <= USUAL_SIZE else read_names(certificate)
+
+
 def load_certificate(encoded_certificate: bytes) -> x509.Certificate:
-    """A certificate of octets from outside. Raises Malformed."""
+    """A certificate of octets from outside, remembered when it is of the usual size. Raises Malformed."""
+    if len(encoded_certificate) <= USUAL_SIZE:
+        return _known_certificate(encoded_certificate)
+    return _load(encoded_certificate)
+
+
+def _load(encoded_certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(encoded_certificate)
     except (ValueError, x509.InvalidVersion) as error:

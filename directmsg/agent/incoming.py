@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from directmsg.agent import cms
 from directmsg.agent.address import Mailbox, normalise, parse_list, parse_list_tolerantly, parse_mailbox, same
@@ -28,6 +29,7 @@ from directmsg.agent.errors import (
     SenderMismatch,
 )
 from directmsg.agent.fields import Fields, decode_base64
+from directmsg.agent.identity import USUAL_SIZE
 from directmsg.agent.mime import Part, parse
 from directmsg.agent.report import (
     Algorithms,
@@ -308,10 +310,10 @@ def _verify_detached(
 
     RFC 8551 section 3.1.1: what is signed has CRLF, and some senders write LF into the envelope.
     """
-    content = entity.raw
-    signers = cms.verify(read, content, legacy=legacy)
+    signers = cms.verify(read, entity.raw_view, legacy=legacy)
     failed = [signer for signer in signers if isinstance(signer, FailedSigner)]
     if len(failed) == len(signers) and any(isinstance(each.error, BadSignature) for each in failed):
+        content = entity.raw
         canonical = _BARE_NEWLINE.sub(b"\r\n", content)
         if canonical != content:
             again = cms.verify(read, canonical, legacy=legacy)
@@ -348,7 +350,7 @@ def _unwrap(entity: Part, outer: Fields) -> InnerMessage:
         fields = Fields(
             (*entity.fields, *(each for each in outer if _is_taken_over(each.key, entity.fields)))
         )
-    return InnerMessage(fields, root, wrapped, require_one_author(fields), entity.raw)
+    return InnerMessage(fields, root, wrapped, require_one_author(fields), entity)
 
 
 def _is_taken_over(key: str, signed: Fields) -> bool:
@@ -456,7 +458,7 @@ class _Judge:
             return _unjudged(signer)
         try:
             known = (each for each in pool if each.der == signer.certificate_der)
-            certificate = next(known, None) or Certificate(signer.certificate_der)
+            certificate = next(known, None) or _certificate(signer.certificate_der)
             require_covers(certificate, normalise(message.from_address), context.policy)  # step 7
             require_direct_leaf(certificate, context.policy, "signing")
             chain = self.verify(certificate, pool, context, self.at)  # step 8
@@ -470,10 +472,20 @@ def _certificates(encoded: Iterable[bytes]) -> list[Certificate]:
     found = []
     for each in encoded:
         try:
-            found.append(Certificate(each))
+            found.append(_certificate(each))
         except PkiError:
             continue
     return found
+
+
+@lru_cache(maxsize=256)
+def _known_certificate(encoded: bytes) -> Certificate:
+    return Certificate(encoded)
+
+
+def _certificate(encoded: bytes) -> Certificate:
+    """A certificate that came along, remembered with what was read of it when it is of the usual size."""
+    return _known_certificate(encoded) if len(encoded) <= USUAL_SIZE else Certificate(encoded)
 
 
 def _unjudged(signer: VerifiedSigner | FailedSigner) -> Signer:

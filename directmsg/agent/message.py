@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 import pybase64
 
 from directmsg.agent.address import Mailbox, to_a_labels
+from directmsg.agent.ber import Buffer
 from directmsg.agent.errors import BadAddress, UnsafeField
 from directmsg.agent.fields import decode_header_text
 from directmsg.agent.mime import Part, number_duplicates, parse
@@ -397,10 +399,25 @@ def filename_parameters(filename: str) -> list[str]:
     return head + [f"filename*{number}*={piece}" for number, piece in enumerate(pieces[1:], 1)]
 
 
-def base64_entity(content_type: str, data: bytes, disposition: Sequence[str] = ()) -> bytes:
+def base64_entity(content_type: str, data: Buffer, disposition: Sequence[str] = ()) -> bytes:
     """An entity of `data` in base64 with lines of 76 characters."""
-    encoded = pybase64.encodebytes(data).replace(b"\n", b"\r\n")
-    return entity(content_type, "base64", encoded, disposition)
+    return entity(content_type, "base64", base64_lines(data), disposition)
+
+
+#: Cuts encoded octets into lines; one call for so many takes a third of the time of one call each.
+_LINES = struct.Struct("76s" * 512)
+_OCTETS = 512 * 57
+
+
+def base64_lines(data: Buffer) -> bytes:
+    """`data` in base64, in lines of 76 characters that end in CRLF (RFC 2045 section 6.8)."""
+    whole = len(data) - len(data) % _OCTETS
+    if not whole:
+        return pybase64.encodebytes(data).replace(b"\n", b"\r\n")
+    view = memoryview(data).cast("B")
+    lines = [b"\r\n".join(cut) for cut in _LINES.iter_unpack(pybase64.b64encode(view[:whole]))]
+    rest = pybase64.encodebytes(view[whole:]).replace(b"\n", b"\r\n")
+    return b"\r\n".join([*lines, rest])
 
 
 def entity(
@@ -424,16 +441,26 @@ def _parameter_field(name: str, pieces: Sequence[str]) -> bytes:
     return _join(name, [require_safe(piece) for piece in written])
 
 
-def multipart(subtype: str, parts: Sequence[bytes], parameters: Sequence[str] = ()) -> bytes:
+def multipart(
+    subtype: str, parts: Sequence[Buffer], parameters: Sequence[str] = (), *, boundary: str = ""
+) -> bytes:
     """A multipart entity of entities (RFC 2046 section 5.1).
 
-    The boundary is a digest of the parts: it cannot stand in any of them, and the bytes can be made again.
+    The boundary, unless one is given, is a digest of the parts: it cannot stand in any of them, and the bytes
+    can be made again.
     """
+    boundary = boundary or boundary_of(parts)
+    head = _parameter_field("Content-Type", [f"multipart/{subtype}", *parameters, f'boundary="{boundary}"'])
+    delimiter = f"--{boundary}".encode("ascii")
+    pieces: list[Buffer] = [head, b"\r\n"]
+    for part in parts:
+        pieces += (delimiter, b"\r\n", part, b"\r\n")
+    return b"".join([*pieces, delimiter, b"--\r\n"])
+
+
+def boundary_of(parts: Sequence[Buffer]) -> str:
+    """A boundary that stands in none of `parts`, made of their digest."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(hashlib.sha256(part).digest())
-    boundary = f"=_{digest.hexdigest()[:40]}"
-    head = _parameter_field("Content-Type", [f"multipart/{subtype}", *parameters, f'boundary="{boundary}"'])
-    delimiter = f"--{boundary}".encode("ascii")
-    body = b"".join(b"%s\r\n%s\r\n" % (delimiter, part) for part in parts)
-    return head + b"\r\n" + body + delimiter + b"--\r\n"
+    return f"=_{digest.hexdigest()[:40]}"

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from directmsg.agent.errors import TooLarge
 from directmsg.agent.fields import (
+    Field,
     Fields,
     Structured,
     decode_base64,
@@ -71,6 +72,11 @@ class Part:
         return self.buffer[self.start : self.end]
 
     @property
+    def raw_view(self) -> memoryview:
+        """`raw` where it lies, not copied."""
+        return memoryview(self.buffer)[self.start : self.end]
+
+    @property
     def body(self) -> bytes:
         """The body as it came, transfer encoding and all."""
         return self.buffer[self.body_start : self.end]
@@ -78,7 +84,11 @@ class Part:
     @cached_property
     def content(self) -> bytes:
         """The body with its transfer encoding taken off; of a multipart the body as it came."""
-        return self.body if self.is_multipart else decode_body(self.body, self.encoding)[0]
+        if self.is_multipart:
+            return self.body
+        if self.encoding == "base64":
+            return decode_base64(self.buffer, self.body_start, self.end)[0]
+        return decode_body(self.body, self.encoding)[0]
 
     @cached_property
     def size(self) -> int:
@@ -174,14 +184,15 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise TooLarge("parts are nested too deep", limit=MAX_DEPTH, found=depth)
         block = read_block(buffer, start, end)
-        self.note(*block.defects)
-        declared = self._declared(block.fields, default)
+        if block.defects:
+            self.note(*block.defects)
+        kind, encoding, disposition = self._structural(block.fields)
         part = Part(
             path=path,
             fields=block.fields,
-            declared=declared,
-            disposition=_disposition(block.fields),
-            encoding=self._encoding(block.fields),
+            declared=self._declared(kind, default),
+            disposition=parse_structured(disposition.unfolded) if disposition else _NO_DISPOSITION,
+            encoding=self._encoding(encoding),
             buffer=buffer,
             start=start,
             body_start=block.body_start,
@@ -192,24 +203,39 @@ class _Reader:
         object.__setattr__(part, "children", children)
         return part
 
-    def _declared(self, fields: Fields, default: str) -> Structured:
-        for name in ("content-type", "content-transfer-encoding", "mime-version"):
-            if len(fields.all(name)) > 1:
+    def _structural(self, fields: Fields) -> tuple[Field | None, Field | None, Field | None]:
+        """The first Content-Type, Content-Transfer-Encoding and Content-Disposition, in one pass."""
+        found: dict[str, Field] = {}
+        for each in fields.items:
+            if each.key not in _STRUCTURAL or found.setdefault(each.key, each) is each:
+                continue
+            if each.key != "content-disposition":
                 self.note("duplicate_field")
-        first = fields.first("content-type")
+        return (
+            found.get("content-type"),
+            found.get("content-transfer-encoding"),
+            found.get("content-disposition"),
+        )
+
+    def _declared(self, first: Field | None, default: str) -> Structured:
         if first is None:
             return Structured(default, {})
         declared = parse_structured(first.unfolded)
         kind, slash, subtype = declared.value.partition("/")
         if slash and kind.strip() and subtype.strip():
-            return Structured(f"{kind.strip()}/{subtype.strip()}", declared.parameters)
+            stripped = f"{kind.strip()}/{subtype.strip()}"
+            return declared if stripped == declared.value else Structured(stripped, declared.parameters)
         self.note("bad_content_type")
         fallback = "text/plain" if kind in ("", "text") else "application/octet-stream"
         return Structured(fallback, declared.parameters)
 
-    def _encoding(self, fields: Fields) -> str:
+    def _encoding(self, given: Field | None) -> str:
         """The transfer encoding; a word that is none ("null" occurs) says that nothing was encoded."""
-        encoding = first_token(fields.unfolded("content-transfer-encoding"))
+        if given is None:
+            return "7bit"
+        encoding = given.unfolded.lower()
+        if encoding not in _KNOWN_ENCODINGS:
+            encoding = first_token(encoding)
         if encoding in _KNOWN_ENCODINGS:
             return encoding or "7bit"
         self.note("unknown_encoding")
@@ -257,11 +283,8 @@ class _Reader:
 
 
 _NO_DISPOSITION = Structured("", {})
-
-
-def _disposition(fields: Fields) -> Structured:
-    first = fields.first("content-disposition")
-    return parse_structured(first.unfolded) if first else _NO_DISPOSITION
+#: Of the first three a second one is a defect.
+_STRUCTURAL = frozenset({"content-type", "content-transfer-encoding", "mime-version", "content-disposition"})
 
 
 def split_multipart(

@@ -120,14 +120,20 @@ class InnerMessage:
     """The message that was signed: its own fields and parts.
 
     `wrapped`: it came as message/rfc822. If not, `fields` are the signed part's own and, besides those of
-    MIME, the outer message's, which nobody signed. `sender` is the one address in From.
+    MIME, the outer message's, which nobody signed. `sender` is the one address in From. `entity` is what was
+    signed.
     """
 
     fields: Fields
     root: Part = field(repr=False)
     wrapped: bool
     sender: Mailbox
-    signed_bytes: bytes = field(repr=False)
+    entity: Part = field(repr=False)
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """The entity the signature stands over, as it came."""
+        return self.entity.raw
 
     @property
     def kind(self) -> Kind:
@@ -272,7 +278,7 @@ class Report:
             root=self.message.root,
             wrapped=self.message.wrapped,
             sender=self.message.sender,
-            signed_bytes=self.message.signed_bytes,
+            entity=self.message.entity,
             signers=accepted[0].signers,
             algorithms=self.algorithms,
             warnings=self.warnings,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -363,7 +364,7 @@ def _certificates_of(reference: CertificateReference, certificates: Sequence[byt
     found = []
     for encoded in certificates:
         try:
-            names = identity.read_names(encoded)
+            names = identity.names_in(encoded)
         except Malformed:
             continue
         if reference.names(names):
@@ -422,6 +423,7 @@ def _require_match(attributes: _Attributes, econtent_type: str, digest: bytes) -
         raise BadSignature("the content is not what was signed")
 
 
+@lru_cache(maxsize=256)
 def _public_key(
     certificate: x509.Certificate, legacy: frozenset[str]
 ) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:

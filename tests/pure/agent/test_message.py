@@ -29,6 +29,7 @@ from directmsg.agent.fields import (
 from directmsg.agent.message import (
     NewAttachment,
     address_field,
+    base64_lines,
     build_message,
     filename_parameters,
     parse_date,
@@ -531,3 +532,10 @@ def test_the_agent_needs_no_django() -> None:
     )
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 56, 57, 58, 512 * 57 - 1, 512 * 57, 512 * 57 + 1, 3 * 512 * 57 + 20])
+def test_base64_in_lines_is_that_of_the_standard_library(size: int) -> None:
+    octets = random.Random(size).randbytes(size)
+    assert base64_lines(octets) == base64.encodebytes(octets).replace(b"\n", b"\r\n")
+    assert base64_lines(memoryview(octets)) == base64_lines(octets)

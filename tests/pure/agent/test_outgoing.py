@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from asn1crypto import cms as asn1_cms
+from hypothesis import given
+from hypothesis import strategies as st
 
 from directmsg.agent.address import Mailbox
 from directmsg.agent.cms import Identity
@@ -267,3 +269,26 @@ def test_a_receiver_takes_a_message_with_the_recipients_that_are_left(world: Wor
         raw, mail_from="nurse@clinic.example", recipients=[world.recipient_for()], at=utc_now()
     )
     assert opened.to == ("ana@portal.example",)
+
+
+# --- canonical form, looked at in runs ------------------------------------------------------------------
+
+ENDS = [b"\r\n"] * 6 + [b"\n", b"\r", b"\n\r\n", b"\r\r\n"]
+LINES = st.lists(
+    st.tuples(st.integers(0, 90) | st.integers(990, 1000), st.integers(1, 40), st.sampled_from(ENDS)),
+    max_size=12,
+)
+
+
+@given(LINES, st.sampled_from([b"", b"end", b"e" * 998, b"e" * 999, b"\r", b"x\n"]))
+def test_canonical_form_is_told_as_a_slow_look_would(runs: list[tuple[int, int, bytes]], last: bytes) -> None:
+    body = b"".join((b"x" * length + end) * count for length, count, end in runs) + last
+    whole = written(attachments=[], text="x") + body
+    plain = whole.replace(b"\r\n", b"")
+    canonical = b"\r" not in plain and b"\n" not in plain
+    canonical = canonical and all(len(line) <= 998 for line in whole.split(b"\r\n"))
+    if canonical:
+        require_sendable(whole)
+    else:
+        with pytest.raises(Malformed):
+            require_sendable(whole)
