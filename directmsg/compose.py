@@ -10,13 +10,14 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.http import Http404
 from django.utils import timezone
 
 from healthvault.audit import trail
 from healthvault.store import jobs
 from healthvault.store.blobs import open_blob, store_blob
 from healthvault.store.models import new_id
-from records.access import require_access
+from records.access import whole_records_of
 from records.models import Account, Attachment, Message, Record, Right
 from trust import context as trust_context
 
@@ -81,7 +82,7 @@ def queue_message(
     once. Raises Http404 when `account` may not write for `record`, BadRecipient, NoSenderAddress, TooMuch,
     UnsafeField for a subject or file name with a control character.
     """
-    record = require_access(account, record.pk, Right.MODIFY)
+    record = _written_for(account, record.pk)
     pk = message_pk or new_id()
     before = Message.objects.filter(pk=pk, record=record, direction=Message.Direction.OUT).first()
     if before is not None:
@@ -125,6 +126,14 @@ def queue_message(
     return message
 
 
+def _written_for(account: Account, record_id: UUID) -> Record:
+    """The record, when `account` may write for it; else Http404."""
+    record = whole_records_of(account, Right.MODIFY).select_related("holder").filter(pk=record_id).first()
+    if record is None:
+        raise Http404
+    return record
+
+
 def try_again(account: Account, mail: OutboundMail) -> Message:
     """Send a copy that was lost to its recipient once more, as a new message with its own Message-ID.
 
@@ -134,7 +143,7 @@ def try_again(account: Account, mail: OutboundMail) -> Message:
     old = mail.message
     if old is None:
         raise NothingToRetry("This message is no longer there.")
-    record = require_access(account, old.record_id, Right.MODIFY)
+    record = _written_for(account, old.record_id)
     sender = _sender(record)
     now = timezone.now()
     pk = new_id()

@@ -10,7 +10,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
 from healthvault.store.ids import new_id
-from records.access import visible_to
+from records.access import whole_records_of
 from records.models import Account, Record, Right
 
 from . import compose
@@ -90,5 +90,5 @@ class ComposeForm(forms.Form):
 def writers(account: Account) -> list[Record]:
     """The records that `account` may write for and that have an active address."""
     active = DirectAddress.objects.filter(primary=True, state=DirectAddress.State.ACTIVE)
-    records = visible_to(account, Right.MODIFY).filter(pk__in=active.values("record"))
+    records = whole_records_of(account, Right.MODIFY).filter(pk__in=active.values("record"))
     return list(records.select_related("holder").order_by("created"))

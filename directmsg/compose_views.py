@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from healthvault.audit import trail
-from records.access import signed_in, visible_to
+from records.access import messages_visible_to, signed_in, whole_records_of
 from records.models import Message, Right
 
 from . import addresses, compose
@@ -71,9 +71,9 @@ def _queue(request: HttpRequest, form: ComposeForm) -> Message | None:
 def sent(request: HttpRequest) -> HttpResponse:
     """Sent messages of every record this person sees, newest first, with the state of each copy."""
     account = signed_in(request)
-    records = visible_to(account)
     mails = (
-        Message.objects.filter(record__in=records, direction=Message.Direction.OUT, deleted__isnull=True)
+        messages_visible_to(account)
+        .filter(direction=Message.Direction.OUT)
         .select_related("record__holder")
         .prefetch_related("attachments", "outbound")
         .order_by("-received")
@@ -82,7 +82,7 @@ def sent(request: HttpRequest) -> HttpResponse:
     context = {
         "page": page,
         "rows": [(mail, [_shown(copy) for copy in _in_order(mail)]) for mail in page],
-        "several": records.count() > 1,
+        "several": whole_records_of(account).count() > 1,
         "may_write": bool(writers(account)),
     }
     return render(request, "directmsg/sent.html", context)
@@ -94,8 +94,8 @@ def sent_message(request: HttpRequest, sent_id: str) -> HttpResponse:
     """One sent message: what it says, and what became of each recipient's copy."""
     account = signed_in(request)
     mail = (
-        Message.objects.filter(pk=sent_id, record__in=visible_to(account), direction=Message.Direction.OUT)
-        .filter(deleted__isnull=True)
+        messages_visible_to(account)
+        .filter(pk=sent_id, direction=Message.Direction.OUT)
         .select_related("record__holder")
         .first()
     )
@@ -106,7 +106,7 @@ def sent_message(request: HttpRequest, sent_id: str) -> HttpResponse:
         "message": mail,
         "attachments": mail.attachments.select_related("message__record__holder"),
         "copies": [_shown(copy) for copy in _in_order(mail)],
-        "may_write": visible_to(account, Right.MODIFY).filter(pk=mail.record_id).exists(),
+        "may_write": whole_records_of(account, Right.MODIFY).filter(pk=mail.record_id).exists(),
     }
     return render(request, "directmsg/sent_message.html", context)
 
@@ -116,8 +116,8 @@ def sent_message(request: HttpRequest, sent_id: str) -> HttpResponse:
 def again(request: HttpRequest, copy_id: str) -> HttpResponse:
     """Send a copy that was lost once more."""
     account = signed_in(request)
-    mine = visible_to(account, Right.MODIFY)
-    copy = OutboundMail.objects.filter(pk=copy_id, message__record__in=mine).select_related("message").first()
+    mine = messages_visible_to(account, Right.MODIFY)
+    copy = OutboundMail.objects.filter(pk=copy_id, message__in=mine).select_related("message").first()
     if copy is None or copy.message is None:
         raise Http404
     try:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from records.access import visible_to
+from records.access import whole_records_of
 from records.models import Account, Record, Relationship, Right
 
 
@@ -69,7 +69,7 @@ class ClaimForm(forms.Form):
 
     def __init__(self, account: Account, *args: Any, only: Record | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        records = visible_to(account, Right.MODIFY).select_related("holder")
+        records = whole_records_of(account, Right.MODIFY).select_related("holder")
         self.records = {str(r.pk): r for r in records if only is None or r.pk == only.pk}
         choices = [(pk, record.name) for pk, record in self.records.items()]
         if only is None:

@@ -28,7 +28,7 @@ from healthvault.store.models import Blob, HolderKey
 from healthvault.vault.errors import VaultError
 from healthvault.vault.errors import WrongAnswer as DoesNotOpen
 from records import filing, proofs
-from records.access import visible_to
+from records.access import visible_to, whole_records_of
 from records.intake import IncomingMessage
 from records.models import Account, Message, Record, Right
 
@@ -465,7 +465,7 @@ def _may_claim(parcel: Parcel, account: Account, record: Record) -> bool:
         if parcel.for_record_id != record.pk:
             return False
         right = Right.CUSTODIAN
-    return visible_to(account, right).filter(pk=record.pk).exists()
+    return whole_records_of(account, right).filter(pk=record.pk).exists()
 
 
 def decline(parcel: Parcel, account: Account | None) -> bool:

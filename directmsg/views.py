@@ -16,7 +16,7 @@ from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download
 from records import filing
-from records.access import require_access, signed_in, visible_to
+from records.access import messages_visible_to, open_access, signed_in, whole_records_of
 from records.models import Attachment, Document, Message, Right
 
 from . import addresses, html_mail, pickup
@@ -30,10 +30,12 @@ VIEW_LASTS = timedelta(hours=1)
 @login_required
 def inbox(request: HttpRequest) -> HttpResponse:
     """Received messages of every record this person sees, newest first."""
-    records = {record.pk: record for record in visible_to(signed_in(request)).select_related("holder")}
+    account = signed_in(request)
+    records = {record.pk: record for record in whole_records_of(account).select_related("holder")}
     chosen = request.GET.get("record", "")
     mails = (
-        Message.objects.filter(record__in=list(records), deleted__isnull=True, direction=Message.Direction.IN)
+        messages_visible_to(account)
+        .filter(direction=Message.Direction.IN)
         .select_related("record__holder")
         .prefetch_related("attachments")
         .order_by("-received")
@@ -44,7 +46,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
         "page": Paginator(mails, 50).get_page(request.GET.get("page")),
         "records": list(records.values()),
         "chosen": chosen,
-        "waiting": len(pickup.waiting_for(signed_in(request))),
+        "waiting": len(pickup.waiting_for(account)),
         "addresses": _addresses(list(records.values())),
     }
     return render(request, "directmsg/inbox.html", context)
@@ -60,6 +62,7 @@ def _addresses(records: list[Any]) -> list[Any]:
 def message(request: HttpRequest, message_id: str) -> HttpResponse:
     """One message: text, attachments and what became of each, the items found, and who signed it."""
     shown = _message(request, message_id, Right.VIEW)
+    access = open_access(request, shown.record_id)
     contents = contents_of(shown)
     asking = bool(request.htmx)  # type: ignore[attr-defined]
     if asking and contents.worth_asking and request.GET.get("unread") == str(contents.unread):
@@ -73,8 +76,8 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
         "links": _links(shown),
         "claimed": "claimed" in request.GET,
         "address": addresses.primary_address(shown.record),
-        "may_change": visible_to(signed_in(request), Right.MODIFY).filter(pk=shown.record_id).exists(),
-        "may_see_raw": visible_to(signed_in(request), Right.CUSTODIAN).filter(pk=shown.record_id).exists(),
+        "may_change": access.may_change,
+        "may_see_raw": access.custodian,
     }
     if not asking:
         return render(request, "directmsg/message.html", context)
@@ -168,18 +171,17 @@ def confirm_document(request: HttpRequest, document_id: str) -> HttpResponse:
     document = Document.objects.select_related("record__holder", "attachment").filter(pk=document_id).first()
     if document is None or document.attachment is None:
         raise Http404
-    record = require_access(signed_in(request), document.record_id, Right.MODIFY)
+    access = open_access(request, document.record_id, Right.MODIFY)
+    if not access.documents.filter(pk=document.pk).exists():
+        raise Http404
     filing.confirm_patient(document)
-    trail.record("document.confirmed", record=record, subject=document.pk, request=request)
+    trail.record("document.confirmed", record=access.record, subject=document.pk, request=request)
     return redirect("directmsg:message", message_id=document.attachment.message_id)
 
 
 def _message(request: HttpRequest, message_id: str, right: Right) -> Message:
-    found = (
-        Message.objects.select_related("record__holder", "raw__holder")
-        .filter(pk=message_id, record__in=visible_to(signed_in(request), right), deleted__isnull=True)
-        .first()
-    )
+    readable = messages_visible_to(signed_in(request), right)
+    found = readable.select_related("record__holder", "raw__holder").filter(pk=message_id).first()
     if found is None:
         raise Http404
     return found

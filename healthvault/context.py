@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.urls import Resolver404, resolve, reverse
 
 from directmsg import pickup
-from records.access import grants_of, visible_to
+from records.access import grants_of, messages_visible_to
 from records.models import Message
 
 PRODUCT = "HealthVault Direct"
@@ -66,11 +66,8 @@ class Portal:
     @cached_property
     def unread(self) -> int:
         """Received messages this person has not opened yet, over all their records."""
-        received = Message.objects.filter(
-            record__in=visible_to(self._account),
-            direction=Message.Direction.IN,
-            opened__isnull=True,
-            deleted__isnull=True,
+        received = messages_visible_to(self._account).filter(
+            direction=Message.Direction.IN, opened__isnull=True
         )
         return received.count()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from django.db.models import QuerySet
 
 from healthvault.store.fields import open_values
 
@@ -153,15 +154,15 @@ class Group:
         return self.facts[SHOWN_AT_ONCE:]
 
 
-def groups(record: Record, states: Iterable[str] = (Entry.State.ACTIVE,)) -> list[Group]:
-    """Every item of `record` in one of `states`, by kind: two statements whatever their number."""
+def groups(record: Record, entries: QuerySet[Entry]) -> list[Group]:
+    """`entries`, which are items of `record`, by kind: one statement whatever their number."""
     with uncollected():
-        return _groups(record, states)
+        return _groups(record, entries)
 
 
-def _groups(record: Record, states: Iterable[str]) -> list[Group]:
+def _groups(record: Record, entries: QuerySet[Entry]) -> list[Group]:
     rows = list(
-        Entry.objects.filter(record=record, state__in=list(states)).values_list(
+        entries.values_list(
             "pk",
             "kind",
             "content",

@@ -18,15 +18,12 @@ from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download, picture
 
 from . import overview
-from .access import grants_of, require_access, signed_in
+from .access import Access, grants_of, open_access, signed_in
 from .clinical import narrative
 from .clinical.errors import ClinicalError
 from .clinical.sections import title_of_code
 from .forms import PreferencesForm
-from .models import Document, Entry, EntrySource, Import, Right
-
-#: Items that people see; what was rejected, undone or deleted is no part of the record.
-SHOWN = (Entry.State.ACTIVE, Entry.State.PROPOSED)
+from .models import Document, Entry, EntrySource, Import, Message, Right
 
 
 @require_safe
@@ -43,15 +40,18 @@ def record_list(request: HttpRequest) -> HttpResponse:
 @login_required
 def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
     """Every item of the record by kind."""
-    record = require_access(signed_in(request), record_id, Right.VIEW)
+    access = open_access(request, record_id)
+    record = access.record
     trail.record("record.viewed", record=record, request=request)
-    documents = Document.objects.filter(record=record).select_related("record__holder").order_by("-created")
+    documents = access.documents.select_related("record__holder").order_by("-created")
+    proposed = Import.objects.filter(document__in=access.documents, state=Import.State.PROPOSED)
     context = {
         "record": record,
-        "groups": overview.groups(record),
+        "access": access,
+        "groups": overview.groups(record, access.entries.filter(state=Entry.State.ACTIVE)),
         "documents": documents,
-        "to_review": Import.objects.filter(record=record, state=Import.State.PROPOSED).count(),
-        "custodian": _is_custodian(request, record_id),
+        "to_review": proposed.count() if access.whole else 0,
+        "custodian": access.custodian,
     }
     return render(request, "records/overview.html", context)
 
@@ -60,42 +60,55 @@ def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
 @login_required
 def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """One item and where it came from."""
-    record = require_access(signed_in(request), record_id, Right.VIEW)
-    shown = (
-        Entry.objects.select_related(
-            "record__holder", "filing__document__attachment__message", "attachment", "blob"
-        )
-        .filter(record=record, pk=entry_id, state__in=SHOWN)
-        .first()
-    )
+    access = open_access(request, record_id)
+    related = ("record__holder", "filing__document__attachment__message__record__holder", "blob")
+    shown = access.entries.select_related(*related, "attachment__message").filter(pk=entry_id).first()
     if shown is None:
         raise Http404
-    trail.record("item.viewed", record=record, subject=shown.pk, request=request)
+    trail.record("item.viewed", record=access.record, subject=shown.pk, request=request)
     elsewhere = EntrySource.objects.filter(entry=shown).exclude(filing=shown.filing_id)
-    sources = elsewhere.select_related("filing__document__record__holder")
+    sources = elsewhere.filter(filing__document__in=access.documents)
     context = {
-        "record": record,
+        "record": access.record,
+        "access": access,
         "entry": shown,
         "fact": overview.Fact(str(shown.pk), shown.kind, shown.content),
         "kind": overview.KIND_NAMES.get(shown.kind, shown.kind),
         "section": title_of_code(shown.content.get("section", ""), "The head of the document"),
-        "sources": sources,
+        "sources": sources.select_related("filing__document__record__holder"),
+        "document": _source_of(shown, access),
+        "message": _message_of(shown, access),
     }
     return render(request, "records/entry.html", context)
+
+
+def _source_of(shown: Entry, access: Access) -> Document | None:
+    """The document an item takes its words from, when this person may open it."""
+    document = shown.filing.document if shown.filing else None
+    if document is None or not access.documents.filter(pk=document.pk).exists():
+        return None
+    return document
+
+
+def _message_of(shown: Entry, access: Access) -> Message | None:
+    """The message an item came in, when this person may read it."""
+    document = shown.filing.document if shown.filing else None
+    attachment = document.attachment if document else shown.attachment
+    if attachment is None:
+        return None
+    return access.messages.filter(pk=attachment.message_id).first()
 
 
 @require_safe
 @login_required
 def entry_file(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """Download the bytes of a File item."""
-    record = require_access(signed_in(request), record_id, Right.VIEW)
-    rows = Entry.objects.select_related("record__holder", "blob__holder").filter(
-        record=record, state__in=SHOWN
-    )
+    access = open_access(request, record_id)
+    rows = access.entries.select_related("record__holder", "blob__holder")
     shown = rows.filter(pk=entry_id).first()
     if shown is None or shown.blob is None:
         raise Http404
-    trail.record("file.downloaded", record=record, subject=shown.pk, request=request)
+    trail.record("file.downloaded", record=access.record, subject=shown.pk, request=request)
     return download(open_blob(shown.blob), shown.content["name"], shown.content["content_type"])
 
 
@@ -103,8 +116,8 @@ def entry_file(request: HttpRequest, record_id: str, entry_id: str) -> HttpRespo
 @login_required
 def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
     """A document as its author wrote it, built from the parsed tree."""
-    record = require_access(signed_in(request), record_id, Right.VIEW)
-    shown = _document(record_id, document_id)
+    access = open_access(request, record_id)
+    record, shown = access.record, _document(access, document_id)
     trail.record("document.viewed", record=record, subject=shown.pk, request=request)
     part = reverse("records:document_part", args=[record.pk, shown.pk])
     try:
@@ -115,16 +128,15 @@ def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResp
         )
     except ClinicalError as error:
         return render(request, "records/document.html", {"record": record, "document": shown, "error": error})
-    found = _section_with(view, _path_in(shown, request.GET.get("item", "")))
+    found = _section_with(view, _path_in(access, shown, request.GET.get("item", "")))
     context = {"record": record, "document": shown, "view": view, "found": found}
     return render(request, "records/document.html", context)
 
 
-def _path_in(shown: Document, item: str) -> str:
+def _path_in(access: Access, shown: Document, item: str) -> str:
     """Where in the document the item `item` of the record stands; empty when it is none of its items."""
     try:
-        rows = Entry.objects.filter(record=shown.record_id, pk=item, state__in=SHOWN)
-        entry = rows.select_related("record__holder", "filing").first()
+        entry = access.entries.filter(pk=item).select_related("record__holder", "filing").first()
     except ValidationError:
         return ""
     if entry is None:
@@ -146,8 +158,8 @@ def _section_with(view: narrative.DocumentView, path: str) -> str:
 @login_required
 def document_part(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
     """What is embedded in a document at the element path `?path=`: a picture, or a body that is no XML."""
-    record = require_access(signed_in(request), record_id, Right.VIEW)
-    shown = _document(record_id, document_id)
+    access = open_access(request, record_id)
+    record, shown = access.record, _document(access, document_id)
     try:
         part = narrative.embedded_file(open_blob(shown.blob), request.GET.get("path", ""))
     except ClinicalError as error:
@@ -164,8 +176,8 @@ def document_part(request: HttpRequest, record_id: str, document_id: str) -> Htt
 @login_required
 def document_file(request: HttpRequest, record_id: str, document_id: str) -> HttpResponse:
     """Download a document byte for byte."""
-    record = require_access(signed_in(request), record_id, Right.VIEW)
-    shown = _document(record_id, document_id)
+    access = open_access(request, record_id)
+    record, shown = access.record, _document(access, document_id)
     trail.record("document.downloaded", record=record, subject=shown.pk, request=request)
     return download(
         open_blob(shown.blob), f"document-{shown.created:%Y-%m-%d}.xml", "application/octet-stream"
@@ -176,8 +188,8 @@ def document_file(request: HttpRequest, record_id: str, document_id: str) -> Htt
 @login_required
 def settings(request: HttpRequest, record_id: str) -> HttpResponse:
     """The record's preferences, for its custodians."""
-    record = require_access(signed_in(request), record_id, Right.CUSTODIAN)
-    grant = grants_of(signed_in(request)).get(record=record)
+    access = open_access(request, record_id, Right.CUSTODIAN)
+    record, grant = access.record, access.grant
     form = PreferencesForm(request.POST or None, initial=PreferencesForm.initial_for(record, grant))
     if request.method == "POST" and form.is_valid():
         form.apply(record, grant)
@@ -187,16 +199,9 @@ def settings(request: HttpRequest, record_id: str) -> HttpResponse:
     return render(request, "records/settings.html", {"record": record, "form": form})
 
 
-def _document(record_id: str, document_id: str) -> Document:
-    shown = (
-        Document.objects.select_related("record__holder", "blob__holder", "attachment__message")
-        .filter(record_id=record_id, pk=document_id)
-        .first()
-    )
+def _document(access: Access, document_id: str) -> Document:
+    related = ("record__holder", "blob__holder", "attachment__message")
+    shown = access.documents.select_related(*related).filter(pk=document_id).first()
     if shown is None:
         raise Http404
     return shown
-
-
-def _is_custodian(request: HttpRequest, record_id: str) -> bool:
-    return grants_of(signed_in(request)).filter(record_id=record_id, right=Right.CUSTODIAN).exists()

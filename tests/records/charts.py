@@ -108,7 +108,8 @@ def bring(record: Record, data: bytes, sender: str = "records@clinic.example") -
 
 def shown(record: Record, kind: str) -> list[dict[str, object]]:
     """The items of a kind as the record shows them."""
-    return [fact.content for group in overview.groups(record) if group.kind == kind for fact in group.facts]
+    groups = overview.groups(record, record.entries.filter(state="active"))
+    return [fact.content for group in groups if group.kind == kind for fact in group.facts]
 
 
 def only(record: Record, kind: str) -> Entry:
