@@ -1,4 +1,4 @@
-"""The other side of a cryptographic message: OpenSSL's command line, and shapes other agents write."""
+"""The other side of a cryptographic message: OpenSSL, BouncyCastle, NSS, and shapes other agents write."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asn1crypto import cms as asn1_cms
+from cryptography.hazmat.primitives import serialization
 
 from tests.pki_factory import Issued
 
 MISSING = shutil.which("openssl") is None
+JARS = [Path(f"/usr/share/java/{name}.jar") for name in ("bcmail", "bcpkix", "bcprov", "bcutil")]
+NO_BOUNCY_CASTLE = shutil.which("java") is None or not all(jar.exists() for jar in JARS)
+NO_NSS = any(shutil.which(tool) is None for tool in ("cmsutil", "certutil", "pk12util"))
 
 
 class OpenSsl:
@@ -61,6 +65,133 @@ class OpenSsl:
             *("-verify", "-inform", "DER", "-CAfile", self.identity(anchor), "-purpose", "any", *detached),
             octets=signature,
         )
+
+
+class BouncyCastle:
+    """BouncyCastle in one Java process that is asked line by line; `close` ends it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._turn = itertools.count()
+        source = Path(__file__).parent / "peers" / "CmsPeer.java"
+        path = ":".join(map(str, JARS))
+        self._errors = (directory / "java.log").open("wb")
+        self._process = subprocess.Popen(
+            ["java", "-XX:TieredStopAtLevel=1", "-cp", path, source],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+        self._errors.close()
+
+    def _file(self, octets: bytes = b"") -> Path:
+        path = self.directory / f"{next(self._turn)}"
+        path.write_bytes(octets)
+        return path
+
+    def _certificate(self, who: Issued) -> Path:
+        path = self.directory / f"{who.sha256}.cer"
+        if not path.exists():
+            path.write_bytes(who.der)
+        return path
+
+    def _key(self, who: Issued) -> Path:
+        path = self.directory / f"{who.sha256}.key"
+        if not path.exists():
+            encoded = who.private_key.private_bytes(
+                serialization.Encoding.DER,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            path.write_bytes(encoded)
+        return path
+
+    def ask(self, *words: object) -> list[str]:
+        """What it found. AssertionError with its words when it could not."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\t".join(map(str, words)) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().rstrip("\n").split("\t")
+        assert answer[0] == "ok", (words, answer, (self.directory / "java.log").read_text())
+        return answer[1:]
+
+    def decrypt(self, envelope: bytes, who: Issued) -> bytes:
+        out = self._file()
+        self.ask("decrypt", self._file(envelope), self._key(who), self._certificate(who), out)
+        return out.read_bytes()
+
+    def verify(self, signature: bytes, anchor: Issued, content: bytes | None = None) -> bytes:
+        """The content, verified up to `anchor`."""
+        detached = "-" if content is None else self._file(content)
+        out = self._file() if content is None else None
+        self.ask("verify", self._file(signature), detached, self._certificate(anchor), out or "-")
+        return out.read_bytes() if out else content or b""
+
+    def encrypt(
+        self, content: bytes, recipients: Sequence[Issued], *, cipher: str, transport: str, buffer: int = 1000
+    ) -> bytes:
+        out = self._file()
+        certificates = map(self._certificate, recipients)
+        self.ask("encrypt", self._file(content), out, cipher, transport, buffer, *certificates)
+        return out.read_bytes()
+
+    def sign(
+        self, content: bytes, who: Issued, *, digest: str, opaque: bool = False, buffer: int = 1000
+    ) -> bytes:
+        out = self._file()
+        form = "opaque" if opaque else "detached"
+        whose = (self._key(who), self._certificate(who))
+        self.ask("sign", self._file(content), out, *whose, digest, form, buffer)
+        return out.read_bytes()
+
+
+class Nss:
+    """NSS's `cmsutil`, with a database of its own that trusts one authority."""
+
+    def __init__(self, directory: Path, anchor: Issued) -> None:
+        self.directory = directory
+        self.database = directory / "nss"
+        self.database.mkdir()
+        self._turn = itertools.count()
+        self._known: set[str] = set()
+        self._run("certutil", "-N", "--empty-password")
+        self._run("certutil", "-A", "-n", "anchor", "-t", ",C,", "-i", self._file(anchor.der))
+
+    def _file(self, octets: bytes = b"") -> Path:
+        path = self.directory / f"nss-{next(self._turn)}"
+        path.write_bytes(octets)
+        return path
+
+    def _run(self, tool: str, *arguments: object) -> None:
+        command = [tool, "-d", f"sql:{self.database}", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr.decode()}"
+
+    def learn(self, who: Issued) -> None:
+        """Take in a certificate with its key."""
+        if who.sha256 not in self._known:
+            self._run("pk12util", "-i", self._file(who.p12("word")), "-W", "word", "-K", "")
+            self._known.add(who.sha256)
+
+    def decrypt(self, envelope: bytes, who: Issued) -> bytes:
+        self.learn(who)
+        out = self._file()
+        self._run("cmsutil", "-D", "-p", "", "-i", self._file(envelope), "-o", out)
+        return out.read_bytes()
+
+    def verify(self, signature: bytes, content: bytes) -> None:
+        """Up to the anchor, for a certificate of a person who signs mail."""
+        self._run("cmsutil", "-D", "-n", "-i", self._file(signature), "-c", self._file(content))
 
 
 def length(size: int) -> bytes:
