@@ -110,6 +110,60 @@ def forget(address: str) -> None:
         memory.forget(kind, plain, domain)
 
 
+Way = Literal["dns", "ldap"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that one way holds under a name, in DER, whoever it speaks for. `failed`: nobody could tell."""
+
+    way: Way
+    found: tuple[bytes, ...]
+    steps: tuple[Step, ...]
+    failed: bool = False
+
+
+def survey(name: str) -> tuple[Look, Look]:
+    """What DNS and LDAP hold under exactly this domain or address, asked anew, judged by nobody.
+
+    For who publishes under the name, and needs to know what everybody sees there. Both ways are asked, so it
+    may take half a minute; never call it in a transaction. Raises BadName.
+    """
+    plain = context.lower(name.strip())
+    for kind in ("dns", "ldap"):
+        memory.forget(kind, plain)
+    return _look("dns", plain, _of_dns), _look("ldap", plain, _of_ldap)
+
+
+def _look(way: Way, name: str, ask: Callable[[str, Callable[..., None]], list[bytes]]) -> Look:
+    steps: list[Step] = []
+
+    def tell(place: Place | None, code: str, detail: str, sha256: str | None = None) -> None:
+        steps.append(Step(place, code, detail, sha256))
+
+    try:
+        found = ask(name, tell)
+    except nameservice.NameServiceFailed as error:
+        tell(None, error.code, error.detail)
+        return Look(way, (), tuple(steps), failed=True)
+    failed = not found and any(step.code in _FAILURES for step in steps)
+    return Look(way, tuple(found), tuple(steps), failed)
+
+
+_FAILURES = frozenset({directory.DirectoryFailed.code})
+
+
+def _of_dns(name: str, tell: Callable[..., None]) -> list[bytes]:
+    place: Place = "dns_address" if "@" in name else "dns_domain"
+    return dns_certificates.published(name, lambda code, detail: tell(place, code, f"DNS: {detail}"))
+
+
+def _of_ldap(name: str, tell: Callable[..., None]) -> list[bytes]:
+    place: Place = "ldap_address" if "@" in name else "ldap_domain"
+    with ExitStack() as stack:
+        return _Servers(context.domain_of(name), stack, tell).certificates(place, name)
+
+
 def _issuer_urls(der: bytes) -> tuple[str, ...]:
     try:
         return Certificate(der).issuer_urls

@@ -5,6 +5,9 @@ Private keys are never needed here: what needs them is written as a request for 
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -19,11 +22,14 @@ from trust.checks import WARN_BEFORE
 from trust.console import staff_only, tell_form, tell_refusal
 from trust.console_views import form_page
 from trust.errors import TrustRefusal
+from trust.findable import Finding, look
 from trust.forms import IssueForm, P12Form, RevokeForm, SureForm, can_be_revoked
 from trust.models import Crl, Identity, IdentityRequest
 from trust.present import pem
 
 LATEST = 10
+#: No further name is looked up after so long.
+LOOK_UP_S = 10.0
 
 
 @require_safe
@@ -66,6 +72,7 @@ def certificate(request: HttpRequest, identity_id: str) -> HttpResponse:
         "certificate": row.certificate,
         "pem": pem(bytes(row.der)),
         "may_revoke": can_be_revoked(row),
+        "is_published": row in publication.published(timezone.now()).get(row.name, []),
         "may_retire": row.state == Identity.State.ACTIVE and row.kind != Identity.Kind.CA,
         "waiting": IdentityRequest.objects.filter(identity=row, state__in=at_work).exists(),
         "revoke": RevokeForm(auto_id="id_revoke_%s"),
@@ -81,6 +88,44 @@ def _files_of(row: Identity) -> list[str]:
     if row.kind != Identity.Kind.CA or not row.slug:
         return []
     return [authorities.published_url(f"{row.slug}.{ending}") for ending in ("crt", "crl")]
+
+
+@form_page
+@staff_only
+def findable(request: HttpRequest) -> HttpResponse:
+    """Look our own names up as partners do: one that is named, or those of all our domains.
+
+    By POST alone, since it asks others, and what they answer is kept for a while.
+    """
+    now = timezone.now()
+    published = publication.published(now)
+    context: dict[str, object] = {"names": published, "servers": settings.DNS_SERVERS}
+    if request.method == "POST":
+        wanted = _names_to_look_up(request.POST.get("name", ""), published)
+        trail.record("trust.publication_checked", request=request)
+        findings, left = _looked_up(wanted, published, now)
+        context |= {"findings": findings, "left": left, "asked": True}
+    return render(request, "trust/findable.html", context)
+
+
+def _names_to_look_up(named: str, published: dict[str, list[Identity]]) -> list[str]:
+    if named:
+        return [name for name in published if name == named]
+    # Domains first: most installations have an address of their own for few people, or nobody.
+    return sorted(published, key=lambda name: ("@" in name, name))
+
+
+def _looked_up(
+    names: list[str], published: dict[str, list[Identity]], now: datetime
+) -> tuple[list[Finding], list[str]]:
+    """What was found, and the names there was no time for: somebody waits for this page."""
+    ends = time.monotonic() + LOOK_UP_S
+    found: list[Finding] = []
+    for place, name in enumerate(names):
+        if time.monotonic() >= ends:
+            return found, names[place:]
+        found.append(look(name, published[name], now))
+    return found, []
 
 
 @form_page

@@ -39,6 +39,7 @@ urlpatterns = [
     path("trust/certificates/", identity_views.certificates, name="certificates"),
     path("trust/certificates/issue/", identity_views.issue, name="certificate_issue"),
     path("trust/certificates/import/", identity_views.import_p12, name="certificate_import"),
+    path("trust/certificates/findable/", identity_views.findable, name="certificates_findable"),
     path("trust/certificates/zone/", identity_views.zone, name="certificates_zone"),
     path("trust/certificates/ldif/", identity_views.ldif, name="certificates_ldif"),
     path("trust/certificates/<uuid:identity_id>/", identity_views.certificate, name="certificate"),

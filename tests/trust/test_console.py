@@ -39,6 +39,7 @@ CONSOLE = (
     "/trust/certificates/",
     "/trust/certificates/issue/",
     "/trust/certificates/import/",
+    "/trust/certificates/findable/",
     "/trust/certificates/zone/",
     "/trust/certificates/ldif/",
     "/trust/exchange/",

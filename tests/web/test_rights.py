@@ -163,6 +163,7 @@ RULES = {
     "trust/certificates/": reading(STAFF),
     "trust/certificates/issue/": Rule(STAFF, STAFF, (("name", DOMAIN),)),
     "trust/certificates/import/": Rule(STAFF, STAFF),
+    "trust/certificates/findable/": Rule(STAFF, STAFF),
     "trust/certificates/zone/": reading(STAFF),
     "trust/certificates/ldif/": reading(STAFF),
     "trust/certificates/<uuid:identity_id>/": reading(STAFF),
