@@ -1,127 +1,23 @@
-"""The whole claim in a real browser, at a desk and on a phone: from the mail's link to items in the record.
-
-`SCREENSHOTS=directory` keeps a picture of every step; without it one is kept of what failed.
-"""
+"""The whole claim in a real browser, at a desk and on a phone: from the link to items in the record."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.documents import CDA_TYPE, VISIT
+from tests.flows.screens import DESK, PHONE, Screen
 from tests.flows.stack import PASSWORD, Stack, link_in
 from tests.partner import Partner
-from tests.tools import need
-
-playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = [pytest.mark.flow, pytest.mark.browser]
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-DESK, PHONE = 1280, 360
 #: A mail that has only HTML, with everything in it that must not run or be fetched.
 HTML = """<html><body><h1>Your care plan</h1><script>document.title = "ran"</script>
 <img src="https://tracker.test/pixel.gif" alt="Our clinic" onerror="alert(1)">
 <p>Read <a href="https://larkspur.example/plan?id=8871">the plan</a>.</p></body></html>"""
-
-
-@dataclass
-class Screen:
-    """A page that notes what is wrong with it at every step, and where a request left the portal."""
-
-    page: Any
-    name: str
-    home: str
-    pictures: Path | None
-    wrong: list[tuple[str, str, Any]] = field(default_factory=list)
-    steps: int = 0
-
-    def __post_init__(self) -> None:
-        self.page.set_default_timeout(20_000)
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self._note("script", str(error)))
-        self.page.on("request", self._request)
-
-    def look(self, step: str) -> None:
-        """Judge the page as it stands."""
-        self.steps += 1
-        found = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        if found[0] > found[1]:
-            self._note("too wide", found)
-        levels = self.page.evaluate(
-            "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(one => Number(one.tagName[1]))"
-        )
-        if levels.count(1) != 1 or any(after - before > 1 for before, after in pairwise(levels)):
-            self._note("headings", levels)
-        for broken in axe.Axe().run(self.page).response["violations"]:
-            if broken["impact"] in ("serious", "critical"):
-                self._note(broken["id"], [node["html"][:120] for node in broken["nodes"]])
-        if self.pictures:
-            path = self.pictures / f"{self.name}-{self.steps:02}-{step}.png"
-            self.page.screenshot(path=path, full_page=True)
-
-    def press(self, words: str) -> None:
-        """Press the button or follow the link of the page's content with these words."""
-        self.page.locator("main").get_by_text(words, exact=True).first.click()
-
-    def _note(self, what: str, more: Any) -> None:
-        self.wrong.append((self.page.url, what, more))
-
-    def _console(self, message: Any) -> None:
-        # Blocked by our own policy, refused by the browser, or a script that fails: all of it ends up here.
-        if message.type in ("error", "warning"):
-            self._note(message.type, message.text)
-
-    def _request(self, request: Any) -> None:
-        if not request.url.startswith((self.home, "data:")):
-            self._note("left the portal", request.url)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=need("chromium"), args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_screen(chromium: Any, stack: Stack, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """Opens screens of a given width; a failed test leaves a picture of each."""
-    opened: list[Screen] = []
-    wanted = os.environ.get("SCREENSHOTS")
-    pictures = Path(wanted) if wanted else None
-    if pictures:
-        pictures.mkdir(parents=True, exist_ok=True)
-
-    def one(width: int, **more: Any) -> Screen:
-        page = chromium.new_page(viewport={"width": width, "height": 740}, **more)
-        screen = Screen(page, f"{request.node.name}-{width}".replace("/", "_"), stack.url, pictures)
-        opened.append(screen)
-        return screen
-
-    failed_before = request.session.testsfailed
-    yield one
-    for screen in opened:
-        if request.session.testsfailed > failed_before and not pictures:
-            screen.page.screenshot(path=tmp_path / f"{screen.name}-failed.png", full_page=True)
-        screen.page.context.close()
 
 
 def parcel(
