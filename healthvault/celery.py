@@ -67,6 +67,7 @@ app.conf.update(
         "refresh-bundles": {"task": "trust.tasks.refresh_bundles", "schedule": 600},
         "refresh-crls": {"task": "trust.tasks.refresh_crls", "schedule": 300},
         "sweep-trust-requests": {"task": "trust.tasks.sweep_requests", "schedule": settings.SWEEP_SECONDS},
+        "keep-identities-current": {"task": "trust.tasks.keep_identities_current", "schedule": 3600},
         "renew-own-crl": {"task": "trust.tasks.renew_own_crl", "schedule": 3600},
         "sweep-blobs": {"task": "healthvault.store.tasks.sweep_blobs", "schedule": 86_400},
         "clean": {"task": "healthvault.tasks.clean", "schedule": settings.CLEAN_SECONDS},

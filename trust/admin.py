@@ -94,7 +94,7 @@ class DomainAdmin(Audited):
 
 @admin.register(Anchor)
 class AnchorAdmin(Audited):
-    """Anchors come by import; here they are paused, revoked, or given other flags."""
+    """Anchors come by import and are stopped in the console; here they are given other flags."""
 
     list_display = (
         "subject",
@@ -113,8 +113,10 @@ class AnchorAdmin(Audited):
         "subject", "sha256", "not_before", "not_after", "source", "domain", "bundle",
         "organization", "incoming", "outgoing", "state", "reason", "last_used", "created",
     )  # fmt: skip
+    # The state too: what was stopped comes back in the console, by its rules.
     readonly_fields = (
-        "subject", "sha256", "not_before", "not_after", "source", "domain", "bundle", "last_used", "created",
+        "subject", "sha256", "not_before", "not_after", "source", "domain", "bundle", "state", "reason",
+        "last_used", "created",
     )  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -123,18 +125,17 @@ class AnchorAdmin(Audited):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        # What was revoked comes back by a new import only, which in production takes two persons.
-        stopped = obj is not None and obj.state == Anchor.State.REVOKED
-        return (*self.readonly_fields, "state", "reason") if stopped else self.readonly_fields
-
 
 @admin.register(Bundle)
-class BundleAdmin(Audited):
+class BundleAdmin(ReadOnly):
+    """To look at only: what a bundle follows is changed in the console, in production by two persons."""
+
     list_display = ("name", "label", "is_active", "last_success", "last_error")
     list_filter = ("label", "is_active")
-    readonly_fields = ("last_attempt", "last_error", "last_error_detail", "last_success", "checksum")
-    exclude = ("signer_der",)
+    fields = (
+        "name", "url", "label", "interval_s", "is_active", "last_attempt", "last_error", "last_error_detail",
+        "last_success", "checksum", "created",
+    )  # fmt: skip
 
 
 @admin.register(BundleUse)

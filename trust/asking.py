@@ -105,6 +105,7 @@ class IdentityRequest(models.Model):
         ISSUE = "issue", "Make a certificate"
         IMPORT = "import", "Take in a certificate from outside"
         REVOKE = "revoke", "Revoke a certificate"
+        ROLL = "roll", "Make the next authority"
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting for a worker"
@@ -117,6 +118,8 @@ class IdentityRequest(models.Model):
     state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
     name = models.CharField(max_length=320, blank=True)
     reason = models.CharField(max_length=40, blank=True)
+    #: What a certificate is made for: a value of `Identity.Use`, or `separate` for two of one use each.
+    use = models.CharField(max_length=10, blank=True, default="dual", db_default="dual")
     file: Any = SealedField(json=True, null=True, editable=False)
     identity = models.ForeignKey(
         "trust.Identity", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

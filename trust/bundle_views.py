@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from healthvault.audit import trail
 from trust import bundles
 from trust import context as trust_context
-from trust.console import page_of, staff_only, tell_form
+from trust.console import page_of, staff_only, tell_form, tell_refusal
 from trust.console_views import form_page
 from trust.errors import TrustRefusal
 from trust.forms import BundleForm, UseForm
@@ -67,44 +67,77 @@ def bundle_change(request: HttpRequest, bundle_id: str) -> HttpResponse:
 
 def _bundle_form(request: HttpRequest, row: Bundle, initial: dict[str, Any]) -> HttpResponse:
     is_new = row._state.adding
-    before = (row.url, bytes(row.signer_der) if row.signer_der else None)
+    before, was_active = bundles.Source.of(row), row.is_active and not is_new
     form = BundleForm(request.POST or None, request.FILES or None, instance=row, initial=initial)
-    if request.method == "POST" and form.is_valid() and _save(request, form, before, is_new):
-        messages.success(request, f"{row.name} is saved.")
+    if request.method == "POST" and form.is_valid() and _is_safe(form):
+        _save(request, form, before, was_active, is_new)
         return redirect("trust:bundle", bundle_id=row.pk)
     context = {"form": form, "bundle": None if is_new else Bundle.objects.get(pk=row.pk)}
     return render(request, "trust/bundle_form.html", context)
 
 
-def _save(request: HttpRequest, form: BundleForm, before: tuple[str, bytes | None], is_new: bool) -> bool:
+def _is_safe(form: BundleForm) -> bool:
     row: Bundle = form.instance
-    row.interval_s = form.cleaned_data["hours"] * 3600
     if form.cleaned_data["signer"]:
         row.signer_der = form.cleaned_data["signer"]
-    signer = bytes(row.signer_der) if row.signer_der else None
     try:
         if row.url:
-            bundles.require_safe_source(row.url, Certificate(signer) if signer else None)
+            bundles.require_safe_source(row.url, bundles.Source.of(row).signer)
     except TrustRefusal as refusal:
         form.add_error("url", refusal.detail)
         return False
-    if (row.url, signer) != before:
-        # What was taken from elsewhere, or on another's word, proves nothing about this.
-        row.checksum = ""
+    return True
+
+
+def _save(
+    request: HttpRequest, form: BundleForm, before: bundles.Source, was_active: bool, is_new: bool
+) -> None:
+    row: Bundle = form.instance
+    row.interval_s = form.cleaned_data["hours"] * 3600
+    wanted = bundles.Source.of(row)
+    waits = bundles.needs_second_person(before, was_active, wanted, row.is_active)
+    if waits:
+        before.put_into(row, before)
+        row.is_active = was_active
+    else:
+        wanted.put_into(row, before)
     with transaction.atomic():
         row.save()
         if is_new:
             BundleUse.objects.create(bundle=row)
         names = ",".join(form.changed_data)[:100] or None
         trail.record("trust.bundle_set", subject=row.pk, request=request, fields=names, label=row.label)
-    return True
+        if waits:
+            bundles.propose(row, wanted, request.user)
+    if waits:
+        messages.warning(request, "A second administrator has to agree before its anchors count.")
+    else:
+        messages.success(request, f"{row.name} is saved.")
+
+
+@require_POST
+@staff_only
+def bundle_proposal(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """Agree to what another administrator wants a bundle to follow, or take the proposal away."""
+    row = get_object_or_404(Bundle, pk=bundle_id)
+    if request.POST.get("act") == "agree":
+        try:
+            bundles.agree(row, request.user, request.POST.get("seen", ""))
+        except TrustRefusal as refusal:
+            tell_refusal(request, refusal)
+        else:
+            messages.success(request, f"{row.name} is followed from now on. Refresh it to have its anchors.")
+    elif request.POST.get("act") == "drop":
+        bundles.drop_proposal(row, request.user)
+        messages.success(request, "The proposal is gone; nothing was changed.")
+    return redirect("trust:bundle", bundle_id=row.pk)
 
 
 @require_safe
 @staff_only
 def bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
     """One bundle: how its refreshes went, its anchors, who uses it."""
-    row = get_object_or_404(Bundle, pk=bundle_id)
+    row = get_object_or_404(Bundle.objects.select_related("proposed_by"), pk=bundle_id)
     anchors = row.anchors.exclude(state=Anchor.State.WITHDRAWN).defer("der").order_by("subject", "id")
     context = {
         "bundle": row,
@@ -112,6 +145,8 @@ def bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
         "why": bundles.WORDS.get(row.last_error, ""),
         "shrunken": row.last_error == bundles.SHRUNKEN,
         "counts": row.label in trust_context.usable_labels(),
+        "proposal": bundles.proposal(row),
+        "mine": row.proposed_by_id == request.user.pk,
         "page": page_of(request, anchors, 50),
         "changes": row.changes.all()[:20],
         "uses": row.uses.select_related("domain"),

@@ -6,7 +6,9 @@ down with the anchors that came and went.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from trust.pki import bundle as bundle_files
 from trust.pki.certs import Certificate, require_bounds
 from trust.pki.errors import BundleError, PkiError, UnmatchedSignature
 from trust.pki.policy import Policy
+from trust.requests import NotOpen, SecondPersonNeeded
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +110,94 @@ def add(
             outgoing=int(outgoing),
         )
     return bundle
+
+
+# --- a new source takes two persons in production -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where anchors come from, and on whose word: what a second administrator has to agree to."""
+
+    url: str
+    signer_der: bytes | None
+    label: str
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Source:
+        return cls(bundle.url, bytes(bundle.signer_der) if bundle.signer_der else None, bundle.label)
+
+    @property
+    def signer(self) -> Certificate | None:
+        return Certificate(self.signer_der) if self.signer_der else None
+
+    @property
+    def label_words(self) -> str:
+        return str(Bundle.Label(self.label).label)
+
+    def to_json(self) -> dict[str, Any]:
+        signer = base64.b64encode(self.signer_der).decode() if self.signer_der else None
+        return {"url": self.url, "signer": signer, "label": self.label}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Source:
+        return cls(
+            value["url"], base64.b64decode(value["signer"]) if value["signer"] else None, value["label"]
+        )
+
+    @property
+    def digest(self) -> str:
+        """What a second person saw, so that nothing else is agreed to."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def put_into(self, bundle: Bundle, before: Source) -> None:
+        """Let a bundle, not saved yet, follow this in place of `before`."""
+        bundle.url, bundle.signer_der, bundle.label = self.url, self.signer_der, self.label
+        if (self.url, self.signer_der) != (before.url, before.signer_der):
+            # What was taken from elsewhere, or on another's word, proves nothing about this.
+            bundle.checksum = ""
+
+
+def needs_second_person(before: Source, was_active: bool, after: Source, is_active: bool) -> bool:
+    """Whether a change lets anchors in from where none came before, which in production nobody does alone."""
+    return bool(settings.PRODUCTION) and is_active and (not was_active or before != after)
+
+
+def proposal(bundle: Bundle) -> Source | None:
+    """What waits for a second administrator's yes, if anything does."""
+    return Source.from_json(bundle.proposal) if bundle.proposal else None
+
+
+def propose(bundle: Bundle, wanted: Source, account: Any) -> None:
+    """Leave a bundle as it is, and write down what `account` wants it to follow."""
+    bundle.proposal, bundle.proposed_by = wanted.to_json(), account
+    bundle.save(update_fields=["proposal", "proposed_by"])
+    trail.record("trust.bundle_proposed", actor=account, subject=bundle.pk, label=wanted.label)
+
+
+def agree(bundle: Bundle, account: Any, seen: str) -> None:
+    """The second yes: the bundle follows what was proposed. `seen` is the digest of what was shown.
+
+    Raises NotOpen when something else, or nothing, is proposed now, SecondPersonNeeded for the first person.
+    """
+    with transaction.atomic():
+        row = Bundle.objects.select_for_update(of=("self",)).get(pk=bundle.pk)
+        wanted = proposal(row)
+        if wanted is None or wanted.digest != seen:
+            raise NotOpen("The proposal changed meanwhile: look again.")
+        if row.proposed_by_id in (None, account.pk):
+            raise SecondPersonNeeded("You proposed it: a second administrator has to agree.")
+        wanted.put_into(row, Source.of(row))
+        first, row.proposal, row.proposed_by, row.is_active = row.proposed_by_id, None, None, True
+        row.save()
+        trail.record("trust.bundle_agreed", actor=account, subject=row.pk, first=first, label=row.label)
+
+
+def drop_proposal(bundle: Bundle, account: Any) -> None:
+    """Take a proposal back, or say no to it."""
+    with transaction.atomic():
+        if Bundle.objects.filter(pk=bundle.pk, proposal__isnull=False).touch(proposal=None, proposed_by=None):
+            trail.record("trust.bundle_proposal_dropped", actor=account, subject=bundle.pk)
 
 
 def require_safe_source(url: str, signer: Certificate | None) -> None:

@@ -124,7 +124,9 @@ def stale_lists() -> list[CheckMessage]:
             hint="Is a worker running that has IDENTITY_KEYS, and beat?",
             id="trust.W003",
         )
-        for crl in Crl.objects.filter(identity__isnull=False, next_update__lt=late).select_related("identity")
+        for crl in Crl.objects.filter(
+            identity__state=Identity.State.ACTIVE, next_update__lt=late
+        ).select_related("identity")
     ]
 
 

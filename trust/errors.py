@@ -72,6 +72,12 @@ class UnknownIssuer(TrustRefusal):
     code = "unknown_issuer"
 
 
+class AuthorityOffline(TrustRefusal):
+    """Its private key was taken out of the installation, so that it signs nothing for now."""
+
+    code = "authority_offline"
+
+
 class UnsafeSource(TrustRefusal):
     """A place to fetch trust from that nothing vouches for."""
 

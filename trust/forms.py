@@ -348,6 +348,20 @@ class IssueForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "list": "our-domains"}),
     )
 
+    use = forms.ChoiceField(
+        label="What for",
+        choices=[
+            (Identity.Use.DUAL, "One certificate for signing and encryption"),
+            ("separate", "Two certificates: one for signing, one for encryption"),
+        ],
+        initial=Identity.Use.DUAL,
+        required=False,
+        help_text="One is simplest, and every system understands it.",
+    )
+
+    def clean_use(self) -> str:
+        return str(self.cleaned_data["use"] or Identity.Use.DUAL)
+
     def clean_name(self) -> str:
         name = lower(str(self.cleaned_data["name"]).strip())
         if name.rpartition("@")[2] not in settings.DIRECT_DOMAINS:

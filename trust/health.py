@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from django.conf import settings
 from django.db.models import Count, Q
 from django.urls import reverse
 
+from trust import authorities
 from trust.authorities import CRL_RENEW_BEFORE
 from trust.checks import WARN_BEFORE
 from trust.context import usable_labels
 from trust.models import Anchor, Bundle, Crl, Domain, Identity, IdentityRequest, TrustRequest
 
 Level = Literal["good", "warn", "bad"]
+#: So long before the end of a certificate of ours somebody must act at once.
+ACT_BEFORE = timedelta(days=3)
+#: A new authority is made by itself long before; if not, it is told this long before the old one's end.
+AUTHORITY_WARN_BEFORE = timedelta(days=365)
 _ORDER = {"bad": 0, "warn": 1, "good": 2}
 
 
@@ -44,6 +49,7 @@ def trust_signs(now: datetime) -> list[Sign]:
     """Certificates, revocation lists, anchors, bundles and requests."""
     return [
         *(domain_sign(name, now) for name in settings.DIRECT_DOMAINS),
+        *authority_signs(now),
         *own_list_signs(now),
         anchors_sign(now),
         *bundle_signs(),
@@ -64,20 +70,39 @@ def domain_sign(name: str, now: datetime) -> Sign:
     if newest.not_after < now:
         return Sign("bad", name, f"Its certificate ended on {end}.", "Renew it", issue)
     if newest.not_after < now + WARN_BEFORE:
-        return Sign("warn", name, f"Its certificate ends on {end}.", "Renew it", issue)
+        level: Level = "bad" if newest.not_after < now + ACT_BEFORE else "warn"
+        return Sign(level, name, f"Its certificate ends on {end}.", "Renew it", issue)
     return Sign("good", name, f"Its certificate is valid until {end}.", url=reverse("trust:certificates"))
+
+
+def authority_signs(now: datetime) -> list[Sign]:
+    """Our own authority near its end, and the next one that partners have to import."""
+    issuing, waiting = authorities.issuing_authority(now), authorities.successor(now)
+    found, url = [], reverse("trust:certificates")
+    if waiting is not None:
+        begins = f"{authorities.issues_from(waiting):%d %B %Y}".lstrip("0")
+        detail = f"It issues from {begins} on. Partners who have not imported it then refuse our mail."
+        found.append(Sign("warn", waiting.name, detail, "Tell partners to import our anchors anew", url))
+    elif issuing is not None and issuing.not_after < now + AUTHORITY_WARN_BEFORE:
+        end = f"{issuing.not_after:%d %B %Y}".lstrip("0")
+        detail = f"This authority of ours ends on {end}, and with it all that it issued."
+        found.append(Sign("warn", issuing.name, detail, "Make the next one", url))
+    return found
 
 
 def own_list_signs(now: datetime) -> list[Sign]:
     """The revocation lists that we publish. Partners refuse our mail when one runs out."""
     found = []
-    for crl in Crl.objects.filter(identity__isnull=False).select_related("identity").defer("der"):
+    lists = Crl.objects.filter(identity__state=Identity.State.ACTIVE).select_related("identity")
+    for crl in lists.defer("der", "identity__private_key", "identity__der"):
         assert crl.identity is not None
         title = f"Revocation list of {crl.identity.name}"
         until = f"{crl.next_update:%d %B %Y, %H:%M}".lstrip("0") if crl.next_update else "without an end"
         if crl.next_update and crl.next_update < now + CRL_RENEW_BEFORE / 2:
             level: Level = "bad" if crl.next_update < now else "warn"
             todo = "See that a worker with IDENTITY_KEYS and beat are running"
+            if authorities.is_offline(crl.identity):
+                todo = "Import the authority's PKCS #12 file, and take it offline again"
             found.append(Sign(level, title, f"It is good until {until} and was not renewed.", todo))
         else:
             found.append(Sign("good", title, f"It is good until {until}."))

@@ -46,10 +46,18 @@ _X509_REASONS = {
 }
 
 
-def ask_issue(name: str, account: Any) -> IdentityRequest:
-    """Ask for a certificate of our own authority for a domain or an address. Raises BadName."""
+def ask_issue(name: str, account: Any, use: str = Identity.Use.DUAL) -> IdentityRequest:
+    """Ask for a certificate of our own authority for a domain or an address, for both uses or one each.
+
+    `use`: `dual`, or `separate` for two certificates. Raises BadName.
+    """
     _, name = authorities.kind_of(name)
-    return _ask(account, kind=Kind.ISSUE, name=name)
+    return _ask(account, kind=Kind.ISSUE, name=name, use=use)
+
+
+def ask_roll(account: Any) -> IdentityRequest:
+    """Ask for the next authority of ours, which takes over in a month."""
+    return _ask(account, kind=Kind.ROLL)
 
 
 def ask_import(data: bytes, password: str, file_name: str, account: Any) -> IdentityRequest:
@@ -111,8 +119,12 @@ def carry_out(pk: str) -> str | None:
 
 
 def _do(row: IdentityRequest) -> Identity:
+    if row.kind == Kind.ISSUE and row.use == authorities.SEPARATE:
+        return authorities.issue_pair(row.name)[0]
     if row.kind == Kind.ISSUE:
         return authorities.issue_identity(row.name)
+    if row.kind == Kind.ROLL:
+        return authorities.make_authority()
     if row.kind == Kind.IMPORT:
         return keyimport.import_p12(base64.b64decode(row.file["data"]), row.file["password"])[0]
     if row.identity is None:

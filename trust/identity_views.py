@@ -40,7 +40,10 @@ def certificates(request: HttpRequest) -> HttpResponse:
     identities = Identity.objects.defer("der", "private_key").select_related("issuer")
     context = {
         "identities": identities.exclude(kind=Identity.Kind.CA).order_by("state", "name", "-created"),
-        "authorities": identities.filter(kind=Identity.Kind.CA),
+        "authorities": _authorities(now),
+        "may_roll": authorities.issuing_authority(now) is not None and authorities.successor(now) is None,
+        "roll": SureForm(auto_id="id_roll_%s"),
+        "introduced_days": authorities.INTRODUCED_FOR.days,
         "lists": Crl.objects.filter(identity__isnull=False).select_related("identity").defer("der"),
         "asked": IdentityRequest.objects.select_related("identity", "asked_by").defer("file")[:LATEST],
         "published": [
@@ -52,6 +55,26 @@ def certificates(request: HttpRequest) -> HttpResponse:
         "soon": now + WARN_BEFORE,
     }
     return render(request, "trust/certificates.html", context)
+
+
+def _authorities(now: datetime) -> list[tuple[Identity, str]]:
+    """Our authorities, each with what is to be said of it."""
+    issuing, waiting = authorities.issuing_authority(now), authorities.successor(now)
+    rows = Identity.objects.filter(kind=Identity.Kind.CA).defer("der", "private_key").order_by("-created")
+    offline = set(rows.filter(private_key__isnull=True).values_list("pk", flat=True))
+    found = []
+    for row in rows:
+        words = []
+        if row == waiting:
+            words.append(f"takes over on {authorities.issues_from(row):%d %B %Y}".replace(" 0", " "))
+        elif row == issuing:
+            words.append("issues now")
+        elif row.state == Identity.State.RETIRED:
+            words.append("retired")
+        if row.pk in offline:
+            words.append("its key is offline")
+        found.append((row, ", ".join(words)))
+    return found
 
 
 def _missing() -> list[str]:
@@ -135,13 +158,26 @@ def issue(request: HttpRequest) -> HttpResponse:
     form = IssueForm(request.POST or None, initial={"name": request.GET.get("name", "")})
     if request.method == "POST" and form.is_valid():
         try:
-            identity_requests.ask_issue(form.cleaned_data["name"], request.user)
+            identity_requests.ask_issue(form.cleaned_data["name"], request.user, form.cleaned_data["use"])
         except TrustRefusal as refusal:
             form.add_error("name", refusal.detail)
         else:
             messages.success(request, "Asked for. A worker makes it within seconds.")
             return redirect("trust:certificates")
     return render(request, "trust/certificate_issue.html", {"form": form, "domains": settings.DIRECT_DOMAINS})
+
+
+@require_POST
+@staff_only
+def roll(request: HttpRequest) -> HttpResponse:
+    """Ask for the next authority of ours, beside the one that issues now."""
+    form = SureForm(request.POST)
+    if form.is_valid():
+        identity_requests.ask_roll(request.user)
+        messages.success(request, "Asked for. A worker makes it within seconds; then tell your partners.")
+    else:
+        tell_form(request, form)
+    return redirect("trust:certificates")
 
 
 @form_page

@@ -14,8 +14,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from healthvault.audit import trail
 from healthvault.store.keyrings import identity_keyring
-from trust.authorities import add_own_anchor, renew_crl, store_identity
+from trust.authorities import add_own_anchor, put_key, renew_crl, store_identity
 from trust.context import PrivateKey, lower
 from trust.errors import NoPrivateKey, UnusableCertificate, WrongPassword
 from trust.models import Identity
@@ -30,17 +31,17 @@ _MOST_IN_CHAIN = 10
 def import_p12(data: bytes, password: str = "") -> list[Identity]:
     """The certificate of a PKCS #12 file as identities of ours, one for each name it speaks for.
 
-    A certificate that is already here is given back as it stands. A CA's becomes an authority that can issue;
-    an expired one is kept retired, to open old mail. The certificate itself is made an anchor of ours, so
-    that mail between our domains is trusted without trusting all that its issuer makes. Raises WrongPassword,
-    NoPrivateKey, UnusableCertificate, KeyringUnavailable.
+    A certificate that is already here is given back as it stands, with its key if that was taken offline. A
+    CA's becomes an authority that can issue; an expired one is kept retired, to open old mail. The
+    certificate itself is made an anchor of ours, so that mail between our domains is trusted without trusting
+    all that its issuer makes. Raises WrongPassword, NoPrivateKey, UnusableCertificate, KeyringUnavailable.
     """
     identity_keyring()
     key, certificate, others = _open(data, password)
     chain = _chain(certificate, others)
-    kept = list(Identity.objects.filter(sha256=certificate.sha256, private_key__isnull=False))
+    kept = list(Identity.objects.filter(sha256=certificate.sha256))
     if kept:
-        return kept
+        return [_with_key(row, key) for row in kept]
     with transaction.atomic():
         if certificate.is_ca:
             rows = [_store_authority(certificate, key, chain)]
@@ -50,6 +51,16 @@ def import_p12(data: bytes, password: str = "") -> list[Identity]:
         if certificate.is_ca:
             renew_crl(rows[0])
     return rows
+
+
+def _with_key(row: Identity, key: PrivateKey) -> Identity:
+    """A row that stands here already; one whose key was taken offline has it again."""
+    if not Identity.objects.filter(pk=row.pk, private_key__isnull=True).exists():
+        return row
+    with transaction.atomic():
+        put_key(row, key)
+        trail.record("trust.authority_key_restored", subject=row.pk, sha256=row.sha256)
+    return row
 
 
 def _open(data: bytes, password: str) -> tuple[PrivateKey, Certificate, list[Certificate]]:

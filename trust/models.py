@@ -158,6 +158,16 @@ class Bundle(Versioned):
     last_error_detail = models.CharField(max_length=300, blank=True, editable=False)
     last_success = models.DateTimeField(null=True, editable=False)
     checksum = models.CharField("SHA-256 of the bytes last taken", max_length=64, blank=True, editable=False)
+    #: A change of where anchors come from that one administrator wants, until a second one agrees.
+    proposal = models.JSONField(null=True, blank=True, editable=False)
+    proposed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        editable=False,
+    )
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -311,7 +321,8 @@ class Identity(CertificateRow):
     """A certificate of ours with its private key: of a domain, an address, or our own authority.
 
     `name` is the domain or address it speaks for (lower case), or an authority's title; a certificate that
-    speaks for two has two rows. `chain` is PEM, issuers upwards. A retired one signs nothing and is not
+    speaks for two has two rows. `chain` is PEM, issuers upwards. An authority without a private key is kept
+    offline. A retired one signs nothing and is not
     published, but still opens mail that was sealed to it.
     """
 
@@ -346,6 +357,8 @@ class Identity(CertificateRow):
     revoked = models.DateTimeField(null=True, editable=False)
     revocation_reason = models.CharField(max_length=40, blank=True, editable=False)
     retired = models.DateTimeField(null=True, editable=False)
+    #: When a worker last set out to make its successor: two of them make one.
+    renewal_tried = models.DateTimeField(null=True, editable=False)
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

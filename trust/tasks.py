@@ -14,6 +14,14 @@ def renew_own_crl() -> None:
 
 
 @shared_task
+def keep_identities_current() -> None:
+    """Renew certificates of ours before they end, and retire what has ended."""
+    from trust import renewal
+
+    renewal.keep_current()
+
+
+@shared_task
 def do_identity_request(pk: str) -> None:
     """Make, take in or revoke a certificate of ours as a row asks."""
     from trust import identity_requests

@@ -1,0 +1,144 @@
+"""In production a new source of anchors takes two administrators in the console."""
+
+from io import StringIO
+
+import pytest
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.test import Client
+
+from healthvault.audit.models import AuditEvent
+from tests import factories, pki_factory
+from trust import bundles
+from trust.models import Bundle
+
+pytestmark = pytest.mark.django_db
+
+URL = "https://bundles.example/providers.p7b"
+FORM = {"name": "Providers", "label": "production", "hours": "24", "is_active": "on"}
+
+
+@pytest.fixture(autouse=True)
+def production(settings):
+    settings.PRODUCTION = True
+    settings.ENVIRONMENT = "production"
+
+
+def administrator(email):
+    account = factories.account(email, is_staff=True)
+    # Administrators reach a production console with a second step only.
+    TOTP.activate(account, generate_totp_secret())
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+@pytest.fixture
+def ida():
+    return administrator("ida@portal.example")
+
+
+@pytest.fixture
+def ben():
+    return administrator("ben@portal.example")
+
+
+def text(answer):
+    return " ".join(answer.content.decode().split())
+
+
+def agree(client, bundle, seen=None):
+    bundle.refresh_from_db()
+    digest = seen or (bundles.proposal(bundle).digest if bundle.proposal else "")
+    page = f"/trust/bundles/{bundle.pk}/proposal/"
+    return text(client.post(page, {"act": "agree", "seen": digest}, follow=True))
+
+
+def state(bundle):
+    bundle.refresh_from_db()
+    return bundle.url, bundle.is_active, bundle.proposal is not None
+
+
+def test_a_new_bundle_counts_after_the_second_yes(ida, ben):
+    assert "second administrator" in text(ida.post("/trust/bundles/add/", {**FORM, "url": URL}, follow=True))
+    bundle = Bundle.objects.get()
+    assert state(bundle) == ("", False, True)
+    assert "Wants a second yes" in text(ida.get("/trust/bundles/"))
+    assert "You proposed it" in agree(ida, bundle)
+    assert state(bundle) == ("", False, True)
+    assert URL in text(ben.get(f"/trust/bundles/{bundle.pk}/"))
+    agree(ben, bundle)
+    assert state(bundle) == (URL, True, False)
+    assert AuditEvent.objects.filter(action="trust.bundle_agreed").count() == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"url": "https://other.example/all.p7b"}, {"label": "staging"}, {"signer": True}]
+)
+def test_another_source_waits_while_the_old_one_is_followed(ida, ben, change):
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=True, checksum="c" * 64)
+    form = {**FORM, "url": URL, **change}
+    if "signer" in change:
+        form["signer"] = SimpleUploadedFile("signer.cer", pki_factory.make_ca("Bundle Signer").der)
+    ida.post(f"/trust/bundles/{bundle.pk}/change/", form)
+    assert state(bundle) == (URL, True, True)
+    assert (bundle.label, bundle.signer_der, bundle.checksum) == ("production", None, "c" * 64)
+    agree(ben, bundle)
+    assert not bundle.proposal or state(bundle)[2] is False
+    bundle.refresh_from_db()
+    assert bundle.url == form["url"]
+    assert bundle.label == form["label"]
+    assert bool(bundle.signer_der) is ("signer" in change)
+    assert bundle.checksum == ("c" * 64 if "label" in change else "")
+
+
+def test_switching_on_takes_two_and_switching_off_takes_one(ida, ben):
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=False)
+    page = f"/trust/bundles/{bundle.pk}/change/"
+    ida.post(page, {**FORM, "url": URL})
+    assert state(bundle) == (URL, False, True)
+    agree(ben, bundle)
+    assert state(bundle) == (URL, True, False)
+    off = {**FORM, "url": URL, "hours": "12"}
+    del off["is_active"]
+    ida.post(page, off)
+    assert state(bundle) == (URL, False, False)
+    assert bundle.interval_s == 12 * 3600
+
+
+def test_nobody_agrees_to_what_he_did_not_see(ida, ben):
+    ida.post("/trust/bundles/add/", {**FORM, "url": URL})
+    bundle = Bundle.objects.get()
+    seen = bundles.proposal(bundle).digest
+    ida.post(f"/trust/bundles/{bundle.pk}/change/", {**FORM, "url": "https://evil.example/all.p7b"})
+    assert "changed meanwhile" in agree(ben, bundle, seen)
+    assert state(bundle) == ("", False, True)
+
+
+def test_a_proposal_can_be_dropped_by_either(ida, ben):
+    ida.post("/trust/bundles/add/", {**FORM, "url": URL})
+    bundle = Bundle.objects.get()
+    ben.post(f"/trust/bundles/{bundle.pk}/proposal/", {"act": "drop"})
+    assert state(bundle) == ("", False, False)
+    assert "changed meanwhile" in agree(ben, bundle, "x")
+
+
+def test_the_proposal_of_somebody_who_left_needs_a_new_one(ida, ben):
+    ida.post("/trust/bundles/add/", {**FORM, "url": URL})
+    bundle = Bundle.objects.get()
+    Bundle.objects.filter(pk=bundle.pk).update(proposed_by=None)
+    agree(ben, bundle)
+    assert state(bundle) == ("", False, True)
+
+
+def test_the_command_line_counts_as_both(web):
+    web.files["/all.p7b"] = pki_factory.make_p7b([pki_factory.make_ca("Rowan Clinic CA")])
+    call_command("add_bundle", "Providers", web.url("/all.p7b"), stdout=StringIO())
+    assert state(Bundle.objects.get()) == (web.url("/all.p7b"), True, False)
+
+
+def test_elsewhere_one_is_enough(ida, settings):
+    settings.PRODUCTION = False
+    ida.post("/trust/bundles/add/", {**FORM, "url": URL})
+    assert state(Bundle.objects.get()) == (URL, True, False)
