@@ -24,7 +24,7 @@ from trust.health import domains, trust_signs, worst_first
 from trust.models import Anchor, Domain
 from trust.pki.certs import Certificate
 
-from . import amend, inbox, notify
+from . import amend, inbox, notify, standing
 from .console_forms import MailFilterForm, ParcelFilterForm, RawForm, WithdrawForm
 from .event_words import told
 from .health import mail_signs
@@ -227,6 +227,7 @@ def parcel(request: HttpRequest, parcel_id: str) -> HttpResponse:
         "events": told(row.events.all()),
         "mails": Notification.objects.filter(kind=notify.PARCEL, related_id=str(row.pk)).order_by("created"),
         "is_open": row.state_now in amend.OPEN,
+        "suspended": row.state_now in amend.OPEN and standing.is_suspended(row),
         "may_reset": row.state_now == Parcel.State.LOCKED and not row.was_reset,
         "withdraw": WithdrawForm(),
     }
@@ -251,6 +252,22 @@ def parcel_again(request: HttpRequest, parcel_id: str) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, "A new link is on its way; links sent before stop working.")
+    return redirect("directmsg:console_parcel", parcel_id=row.pk)
+
+
+@require_POST
+@staff_only
+def parcel_offer(request: HttpRequest, parcel_id: str) -> HttpResponse:
+    """Offer a parcel all the same whose sender is trusted no more."""
+    row = _parcel(parcel_id)
+    with transaction.atomic():
+        offered = standing.is_suspended(row) and standing.clear(row)
+        if offered:
+            trail.record("parcel.offered_all_the_same", subject=row.pk, request=request)
+    if offered:
+        messages.success(request, "It can be picked up again, by the link that was mailed.")
+    else:
+        messages.info(request, "There was nothing to decide about it.")
     return redirect("directmsg:console_parcel", parcel_id=row.pk)
 
 

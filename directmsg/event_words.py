@@ -23,6 +23,7 @@ _WORDS = {
     "current_answer_wrong": "The sender gave a wrong present answer",
     "locked": "Locked after wrong answers",
     "reset": "Given new tries",
+    "cleared": "Offered by an administrator although its sender is no longer trusted",
     "claimed": "Picked up",
     "expired": "Expired; the content was erased",
     "declined": "Declined by the contact; the content was erased",

@@ -15,7 +15,7 @@ from healthvault.outbox import mail
 from healthvault.store import jobs
 from records.proofs import mailbox_hash
 
-from . import limits, notify, parcels
+from . import limits, notify, parcels, standing
 from .models import FindRequest, Parcel
 
 A_DAY = 5
@@ -87,7 +87,8 @@ def _lock_waiting(contact_hash: str) -> list[Parcel]:
         expires__gt=timezone.now(),
         for_record__isnull=True,
     )
-    return list(waiting.select_for_update(of=("self",)).select_related("inbound").order_by("pk"))
+    locked = waiting.select_for_update(of=("self",)).select_related("inbound", "organization")
+    return standing.offered(locked.order_by("pk"))
 
 
 def _may_send(request: FindRequest) -> bool:

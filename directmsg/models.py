@@ -203,8 +203,12 @@ class Parcel(models.Model):
     attachments = models.PositiveSmallIntegerField(default=0)
     size = models.PositiveBigIntegerField(default=0)
     token_hash = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
+    #: The hash of the link as it was when the parcel was claimed, so that it still leads its claimer there.
+    claimed_token_hash = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001
     created = models.DateTimeField(default=timezone.now)
     expires = models.DateTimeField()
+    #: When an administrator offered it although its sender is trusted no more; see `standing`.
+    cleared = models.DateTimeField(null=True)
     notified = models.DateTimeField(null=True)
     bounced = models.DateTimeField(null=True)
     decided = models.DateTimeField(null=True)

@@ -398,6 +398,8 @@ def shred_drafts() -> int:
 
 def remind() -> int:
     """Mail a reminder with a new link on the reminder days; returns how many were queued."""
+    from . import standing
+
     reminded = 0
     today = timezone.now()
     for day in REMINDER_DAYS:
@@ -407,8 +409,8 @@ def remind() -> int:
             bounced__isnull=True,
             created__lte=today - timedelta(days=day),
             created__gt=today - timedelta(days=day + 1),
-        ).select_related("inbound")
-        for parcel in due[:500]:
+        ).select_related("inbound", "organization")
+        for parcel in standing.offered(due[:500]):
             reminded += _remind_once(parcel, f"reminded_{day}")
     _tell_of_last_week(today)
     return reminded

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -32,7 +33,7 @@ from records.access import visible_to, whole_records_of
 from records.intake import IncomingMessage
 from records.models import Account, Message, Record, Right
 
-from . import limits, notify, parcels
+from . import limits, notify, parcels, standing
 from .models import AnswerAttempt, InboundMail, Parcel, PickupCode
 from .newuser import contact_matches, normalise_answer
 
@@ -120,6 +121,11 @@ class NotYourRecord(PickupError):
 def by_token(token: str) -> Parcel | None:
     """The parcel a link leads to; None for a link that is unknown, replaced or dead alike."""
     return Parcel.objects.filter(token_hash=parcels.hash_token(token)).first()
+
+
+def claimed_by_token(token: str) -> Parcel | None:
+    """The parcel that was claimed by this link, for its claimer to find again."""
+    return Parcel.objects.filter(claimed_token_hash=parcels.hash_token(token)).first()
 
 
 def waiting_for(account: Account) -> list[Parcel]:
@@ -424,6 +430,8 @@ def claim(
     """
     if not _may_claim(parcel, account, record):
         raise NotYourRecord
+    if standing.is_suspended(parcel):
+        raise NotWaiting
     content, holder = preview(parcel, key).content, _holder(parcel)
     record_key = record.holder.unwrap()
     with transaction.atomic():
@@ -434,6 +442,7 @@ def claim(
             state=Parcel.State.CLAIMED,
             claimed_by=account,
             decided=now,
+            claimed_token_hash=F("token_hash"),
             token_hash=None,
             content=None,
             holder=None,

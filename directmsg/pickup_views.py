@@ -21,10 +21,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from healthvault.audit import trail
 from records import proofs
-from records.access import signed_in, visible_to
+from records.access import messages_visible_to, signed_in, visible_to
 from records.models import Right
 
-from . import addresses, find, pickup
+from . import addresses, find, pickup, standing
 from .forms import AnswerForm, ClaimForm, CodeForm, ContactForm, FindForm
 from .models import Parcel
 from .newuser import mask_email
@@ -42,7 +42,7 @@ OPENED = "pickup_opened"
 @require_safe
 def link(request: HttpRequest, token: str) -> HttpResponse:
     """Swap the token for a handle in this session, and go on at an address without it."""
-    parcel = pickup.by_token(token)
+    parcel = pickup.by_token(token) or pickup.claimed_by_token(token)
     # A link that leads nowhere gets a handle too: nothing in the answer tells the two apart.
     request.session[HANDLE] = _handle(parcel) if parcel else {"parcel": str(uuid4()), "token": ""}
     response = redirect("directmsg:pickup")
@@ -51,7 +51,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _handle(parcel: Parcel) -> dict[str, Any]:
-    return {"parcel": str(parcel.pk), "token": parcel.token_hash}
+    return {"parcel": str(parcel.pk), "token": parcel.token_hash or parcel.claimed_token_hash}
 
 
 @require_safe
@@ -59,7 +59,9 @@ def waiting_here(request: HttpRequest) -> HttpResponse:
     """What the link leads to: who sent it, until when, and how to go on. Needs no sign-in."""
     parcel = _pending(request)
     if parcel is None:
-        return render(request, "directmsg/pickup_gone.html", {"claimed": _claimed_by_me(request)}, status=410)
+        return _gone(request)
+    if standing.is_suspended(parcel):
+        return render(request, "directmsg/pickup_paused.html", {"parcel": parcel}, status=503)
     return render(
         request,
         "directmsg/pickup.html",
@@ -69,6 +71,24 @@ def waiting_here(request: HttpRequest) -> HttpResponse:
             "others": _others(request, parcel),
         },
     )
+
+
+def _gone(request: HttpRequest) -> HttpResponse:
+    """What was picked up is shown to who did so, once signed in; others learn that, and nobody's name."""
+    claimed = _claimed(request)
+    if claimed is None:
+        return render(request, "directmsg/pickup_gone.html", status=410)
+    mine = request.user.is_authenticated and claimed.claimed_by_id == signed_in(request).pk
+    if mine and _may_see(request, claimed):
+        return redirect("directmsg:message", message_id=claimed.message_id)
+    return render(request, "directmsg/pickup_gone.html", {"claimed": True, "mine": mine}, status=410)
+
+
+def _may_see(request: HttpRequest, claimed: Parcel) -> bool:
+    message = claimed.message
+    if message is None or message.deleted is not None:
+        return False
+    return messages_visible_to(signed_in(request)).filter(pk=message.pk).exists()
 
 
 def _others(request: HttpRequest, parcel: Parcel) -> list[Parcel]:
@@ -115,6 +135,8 @@ def with_parcel(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
         parcel = _pending(request)
         if parcel is None or parcel.state == Parcel.State.LOCKED or _meant_another(request, parcel):
             return redirect("directmsg:pickup")
+        if standing.is_suspended(parcel):
+            return redirect("directmsg:pickup")
         return view(request, parcel, *args, **kwargs)
 
     return inner
@@ -124,14 +146,16 @@ def with_parcel(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
 @login_required
 def waiting(request: HttpRequest) -> HttpResponse:
     """Everything that waits for mailboxes this person has shown to read."""
-    return render(request, "directmsg/waiting.html", {"parcels": pickup.waiting_for(signed_in(request))})
+    found = pickup.waiting_for(signed_in(request))
+    rows = [(each, standing.is_suspended(each)) for each in found]
+    return render(request, "directmsg/waiting.html", {"parcels": rows})
 
 
 @require_POST
 @login_required
 def choose(request: HttpRequest, parcel_id: str) -> HttpResponse:
     """Go on with one of the parcels of the waiting page."""
-    for parcel in pickup.waiting_for(signed_in(request)):
+    for parcel in standing.offered(pickup.waiting_for(signed_in(request))):
         if str(parcel.pk) == str(parcel_id):
             request.session[HANDLE] = _handle(parcel)
             return redirect("directmsg:pickup_answer")
@@ -304,8 +328,10 @@ def _opening(request: HttpRequest, parcel: Parcel) -> dict[str, str]:
     return {"parcel": str(parcel.pk), "account": str(request.user.pk), "asked": asked}
 
 
-def _claimed_by_me(request: HttpRequest) -> Parcel | None:
+def _claimed(request: HttpRequest) -> Parcel | None:
+    """The parcel of this session's handle, when it was claimed by the link the handle stands for."""
     handle = request.session.get(HANDLE)
-    if not handle or not request.user.is_authenticated:
+    if not handle or not handle["token"]:
         return None
-    return Parcel.objects.filter(pk=handle["parcel"], claimed_by=signed_in(request)).first()
+    found = Parcel.objects.filter(pk=handle["parcel"], claimed_token_hash=handle["token"])
+    return found.select_related("message").first()

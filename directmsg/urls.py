@@ -44,6 +44,9 @@ urlpatterns = [
         "trust/mail/parcels/<uuid:parcel_id>/again/", console_views.parcel_again, name="console_parcel_again"
     ),
     path(
+        "trust/mail/parcels/<uuid:parcel_id>/offer/", console_views.parcel_offer, name="console_parcel_offer"
+    ),
+    path(
         "trust/mail/parcels/<uuid:parcel_id>/withdraw/",
         console_views.parcel_withdraw,
         name="console_parcel_withdraw",

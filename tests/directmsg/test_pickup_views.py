@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -186,6 +187,7 @@ def dead_parcels() -> dict[str, str]:
         elif name == "replaced":
             parcels.new_link(parcel)
         elif name == "claimed":
+            # By another link than this one.
             rows.update(state="claimed", token_hash=None)
         else:
             parcels.close(parcel, "expired" if name == "cleaned" else name)
@@ -317,8 +319,6 @@ def test_signing_out_drops_the_handle(account):
 
 
 def test_signing_in_keeps_the_handle_under_a_new_session_key(account):
-    from allauth.account.models import EmailAddress
-
     EmailAddress.objects.create(user=account, email=account.email, verified=True, primary=True)
     client = browser(None, factories.parcel())
     before = client.session.session_key
@@ -523,3 +523,76 @@ def test_the_files_of_a_claim_follow_the_preference(account, record):
     client.post(ANSWER, {"answer": "Biscuit"})
     client.post(CLAIM, {"record": str(record.pk)})
     assert list(Attachment.objects.values_list("outcome", flat=True)) == ["reading", "not_added"]
+
+
+# --- a link that was used -------------------------------------------------------------------------------
+
+
+def claimed(account, record) -> tuple[Parcel, str]:
+    """A parcel that `account` picked up, and the link it came by."""
+    parcel = factories.parcel()
+    link = link_of(parcel)
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    client.post(CLAIM, {"record": str(record.pk)})
+    parcel.refresh_from_db()
+    assert parcel.state == "claimed"
+    return parcel, link
+
+
+def test_a_used_link_leads_its_claimer_to_the_message(account, record):
+    parcel, link = claimed(account, record)
+    again = Browser()
+    again.get(link)
+    page = again.get(PICKUP)
+    assert page.status_code == 410
+    assert f"/accounts/login/?next={PICKUP}" in page.content.decode()
+    EmailAddress.objects.create(user=account, email=account.email, verified=True, primary=True)
+    form = {"login": account.email, "password": factories.PASSWORD}
+    assert again.post(f"/accounts/login/?next={PICKUP}", form).headers["Location"] == PICKUP
+    assert again.get(PICKUP).headers["Location"] == f"/messages/{parcel.message_id}/"
+    assert again.get(f"/messages/{parcel.message_id}/").status_code == 200
+
+
+def test_a_used_link_tells_others_that_it_was_used_and_by_nobody(account, record):
+    parcel, link = claimed(account, record)
+    stranger = factories.account("tomas@patient.example", "Tomas Bergland")
+    for who in (Browser(), browser(stranger)):
+        who.get(link)
+        page = who.get(PICKUP)
+        text = page.content.decode()
+        assert page.status_code == 410
+        assert "picked up already" in text
+        for told in (
+            account.email,
+            account.name,
+            str(parcel.message_id),
+            "Larkspur",
+            "Your summary",
+            "n***@",
+        ):
+            assert told not in text
+        for path in (ANSWER, CODE, CLAIM):
+            assert who.get(path).status_code == 302
+        who.post(NOT_FOR_ME, {"sure": "on"})
+    assert state(parcel)["state"] == "claimed"
+
+
+def test_a_link_that_was_replaced_before_the_claim_leads_nobody_there(account, record):
+    parcel = factories.parcel()
+    old = link_of(parcel)
+    pickup.parcels.new_link(parcel)
+    client = browser(account, parcel)
+    client.post(ANSWER, {"answer": "Biscuit"})
+    client.post(CLAIM, {"record": str(record.pk)})
+    client.get(old)
+    assert "no longer works" in client.get(PICKUP).content.decode()
+
+
+def test_a_used_link_leads_to_nothing_that_its_claimer_may_not_see_any_more(account, record):
+    parcel, link = claimed(account, record)
+    Grant.objects.filter(account=account, record=record).delete()
+    client = browser(account)
+    client.get(link)
+    page = client.get(PICKUP)
+    assert (page.status_code, str(parcel.message_id) in page.content.decode()) == (410, False)

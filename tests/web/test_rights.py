@@ -139,6 +139,7 @@ RULES = {
     "trust/mail/parcels/": reading(STAFF),
     "trust/mail/parcels/<uuid:parcel_id>/": reading(STAFF),
     "trust/mail/parcels/<uuid:parcel_id>/again/": acting(STAFF),
+    "trust/mail/parcels/<uuid:parcel_id>/offer/": acting(STAFF),
     "trust/mail/parcels/<uuid:parcel_id>/withdraw/": acting(STAFF, sure="on"),
     "trust/anchors/": reading(STAFF),
     "trust/anchors/import/": Rule(STAFF, STAFF),
