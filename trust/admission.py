@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives import serialization
 from django.db import transaction
 
 from healthvault.audit import trail
-from trust.errors import AnchorStopped, PrivateKeyInside, UnreadableFile
+from trust.errors import AnchorStopped, OverLimit, PrivateKeyInside, UnreadableFile
 from trust.models import Anchor, Domain, Organization
 from trust.pki import ber
 from trust.pki.bundle import read_bundle
 from trust.pki.certs import Certificate, require_bounds, require_sound, require_strong_signature
-from trust.pki.errors import PkiError
+from trust.pki.errors import BoundExceeded, PkiError
 from trust.pki.load import MAX_FILE_BYTES
 from trust.pki.policy import Policy
 
@@ -179,6 +179,8 @@ def _candidate(certificate: Certificate, file: str, at: datetime) -> Candidate:
     try:
         require_bounds(certificate, Policy())
         return Candidate(certificate, file, *_warnings(certificate, at))
+    except BoundExceeded as error:
+        raise OverLimit(f"{file}: {error.detail}") from error
     except PkiError as error:
         raise UnreadableFile(f"{file}: {error.detail}") from error
 

@@ -21,6 +21,8 @@ from trust.forms import BundleForm, UseForm
 from trust.models import Anchor, Bundle, BundleUse
 from trust.pki.certs import Certificate
 
+#: So long a page waits for a bundle; by the timer it is given more.
+PATIENCE_S = 5.0
 #: Communities that many follow; their addresses come from those who run them.
 PRESETS = {
     "Staging": Bundle.Label.STAGING,
@@ -165,7 +167,8 @@ def bundle_refresh(request: HttpRequest, bundle_id: str) -> HttpResponse:
         messages.error(request, "It has no address yet.")
         return redirect("trust:bundle", bundle_id=row.pk)
     trail.record("trust.bundle_refresh_asked", subject=row.pk, request=request)
-    outcome = bundles.refresh(row, accept_drop="accept_drop" in request.POST, actor=request.user)
+    accept_drop = "accept_drop" in request.POST
+    outcome = bundles.refresh(row, accept_drop=accept_drop, actor=request.user, total_s=PATIENCE_S)
     if outcome.error:
         words = bundles.WORDS.get(outcome.error, "")
         messages.error(request, f"Not refreshed ({outcome.error}). {words} The anchors it had stay.")

@@ -258,15 +258,18 @@ def refresh_due() -> list[tuple[Bundle, Outcome]]:
     return done
 
 
-def refresh(bundle: Bundle, *, accept_drop: bool = False, actor: Any = "") -> Outcome:
+def refresh(
+    bundle: Bundle, *, accept_drop: bool = False, actor: Any = "", total_s: float | None = None
+) -> Outcome:
     """Fetch a bundle and take its anchors. Never call it in a transaction: it may take half a minute.
 
-    `accept_drop`: an administrator said yes to losing half of the anchors or more.
+    `accept_drop`: an administrator said yes to losing half of the anchors or more. `total_s`: give up
+    sooner, because somebody waits.
     """
     Bundle.objects.filter(pk=bundle.pk).touch(last_attempt=timezone.now())
     try:
         require_safe_source(bundle.url, _signer(bundle))
-        data = fetcher.fetch(bundle.url, fetcher.BUNDLE).body
+        data = fetcher.fetch(bundle.url, fetcher.BUNDLE, total_s=total_s).body
     except UnsafeSource as error:
         return _failed(bundle, NOT_FOUND, error.detail)
     except fetcher.FetchError as error:

@@ -24,6 +24,12 @@ class UnreadableFile(TrustRefusal):
     code = "malformed"
 
 
+class OverLimit(UnreadableFile):
+    """A certificate larger, or with more names or constraints, than any honest one."""
+
+    code = "over_limit"
+
+
 class PrivateKeyInside(TrustRefusal):
     """A private key where only certificates are wanted."""
 

@@ -75,6 +75,10 @@ class Signer:
         return _readable(lambda: self.certificate.subject if self.certificate else None)
 
     @property
+    def issuer(self) -> str | None:
+        return _readable(lambda: self.certificate.issuer if self.certificate else None)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The mailboxes and domains it was issued for."""
         return _readable(lambda: self.certificate.names if self.certificate else ()) or ()
@@ -343,6 +347,7 @@ def signer_json(signer: Signer) -> dict[str, Any]:
     return {
         "sha256": signer.sha256,
         "subject": signer.subject,
+        "issuer": signer.issuer,
         "names": list(signer.names),
         "serial": signer.serial,
         "chain": [{"sha256": each.sha256, "subject": _subject(each)} for each in chain],
