@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from .wording import date_in_words, unit_in_words
@@ -114,6 +115,7 @@ _SYSTEMS = {
     "http://www.ama-assn.org/go/cpt": "CPT",
 }
 _PANEL = "urn:healthvault-direct:panel"
+_PANEL_PATH = "urn:healthvault-direct:panel-path"
 #: FHIR R4 EventTiming: when in the day a medicine is taken.
 _EVENTS = {
     "HS": "at bedtime",
@@ -236,20 +238,18 @@ def mark(content: Json) -> Mark | None:
     if resource.get("interpretation"):
         # The document judged, in words of its own (for instance resistant): they stand among the facts.
         return None
-    return _mark_by_range(resource)
+    return _mark_by_range(content)
 
 
-def _mark_by_range(resource: Json) -> Mark | None:
-    measured, given = resource.get("valueQuantity"), resource.get("referenceRange", ())
-    if not measured or measured.get("comparator") or len(given) != 1 or given[0].get("text"):
-        # Words beside a range may say for whom it holds, or that it is none of the normal ones.
+def _mark_by_range(content: Json) -> Mark | None:
+    found, measured = limits(content), _resource(content).get("valueQuantity", {})
+    if found is None or measured.get("comparator"):
         return None
-    low, high = given[0].get("low"), given[0].get("high")
-    if any(end and end.get("unit", "") != measured.get("unit", "") for end in (low, high)):
-        return None
-    if low and measured["value"] < low["value"]:
+    low, high = found
+    number = Decimal(str(measured["value"]))
+    if low is not None and number < low:
         return Mark("Below the range", "warn")
-    if high and measured["value"] > high["value"]:
+    if high is not None and number > high:
         return Mark("Above the range", "warn")
     return None
 
@@ -260,6 +260,39 @@ def panel(content: Json) -> str:
         if extension.get("url") == _PANEL:
             return str(extension.get("valueString", ""))
     return ""
+
+
+def panel_path(content: Json) -> str:
+    """Where in its document the panel of a result stands."""
+    for extension in _resource(content).get("extension", ()):
+        if extension.get("url") == _PANEL_PATH:
+            return str(extension.get("valueString", ""))
+    return ""
+
+
+def components(content: Json) -> list[tuple[str, str]]:
+    """Name and value of the parts of an observation, the units as they are printed."""
+    return [
+        (_concept(one.get("code")), _printed(str(one.get("valueString", ""))))
+        for one in _resource(content).get("component", ())
+    ]
+
+
+def limits(content: Json) -> tuple[Decimal | None, Decimal | None] | None:
+    """Low and high of the one numeric reference range in the value's own unit; None where there is none.
+
+    Words beside a range may say for whom it holds, or that it is none of the normal ones.
+    """
+    resource = _resource(content)
+    measured, given = resource.get("valueQuantity"), resource.get("referenceRange", ())
+    if not measured or len(given) != 1 or given[0].get("text"):
+        return None
+    low, high = given[0].get("low"), given[0].get("high")
+    if not (low or high):
+        return None
+    if any(end and end.get("unit", "") != measured.get("unit", "") for end in (low, high)):
+        return None
+    return (Decimal(str(low["value"])) if low else None, Decimal(str(high["value"])) if high else None)
 
 
 def dosage(content: Json) -> str:

@@ -2,13 +2,18 @@
 
 from django.urls import path
 
-from . import views
+from . import trend_views, views
 
 app_name = "records"
 
 urlpatterns = [
     path("records/", views.record_list, name="list"),
     path("records/<uuid:record_id>/", views.record_overview, name="overview"),
+    path("records/<uuid:record_id>/kinds/<slug:kind>/", trend_views.kind, name="kind"),
+    path("records/<uuid:record_id>/trends/<uuid:entry_id>/", trend_views.trend, name="trend"),
+    path("records/<uuid:record_id>/timeline/", trend_views.along_time, name="timeline"),
+    path("records/<uuid:record_id>/documents/", trend_views.documents, name="documents"),
+    path("records/<uuid:record_id>/search/", trend_views.words, name="search"),
     path("records/<uuid:record_id>/settings/", views.settings, name="settings"),
     path("records/<uuid:record_id>/items/<uuid:entry_id>/", views.entry, name="entry"),
     path("records/<uuid:record_id>/items/<uuid:entry_id>/file/", views.entry_file, name="entry_file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from datetime import timedelta
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -11,19 +12,24 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download, picture
 
-from . import overview
+from . import kinds, overview
 from .access import Access, grants_of, open_access, signed_in
 from .clinical import narrative
 from .clinical.errors import ClinicalError
 from .clinical.sections import title_of_code
+from .facts import Fact
 from .forms import PreferencesForm
 from .models import Document, Entry, EntrySource, Import, Message, Right
+
+#: How long the overview calls an import new.
+FRESH = timedelta(days=14)
 
 
 @require_safe
@@ -43,14 +49,20 @@ def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
     access = open_access(request, record_id)
     record = access.record
     trail.record("record.viewed", record=record, request=request)
-    documents = access.documents.select_related("record__holder").order_by("-created")
-    proposed = Import.objects.filter(document__in=access.documents, state=Import.State.PROPOSED)
+    documents = access.documents.select_related("record__holder", "attachment__message")
+    filings = Import.objects.filter(document__in=access.documents)
+    since = timezone.now() - FRESH
+    fresh = filings.filter(state=Import.State.APPLIED, created__gt=since).order_by("-created")
+    unread = documents.exclude(state=Document.State.READ).order_by("-created")
     context = {
         "record": record,
         "access": access,
         "groups": overview.groups(record, access.entries.filter(state=Entry.State.ACTIVE)),
-        "documents": documents,
-        "to_review": proposed.count() if access.whole else 0,
+        "documents": documents.order_by("-created")[: overview.SHOWN_AT_ONCE],
+        "documents_count": documents.count(),
+        "fresh": fresh.select_related("document__record__holder", "document__attachment__message")[:5],
+        "attention": unread.filter(superseded_by=None)[:5],
+        "to_review": filings.filter(state=Import.State.PROPOSED).count() if access.whole else 0,
         "custodian": access.custodian,
     }
     return render(request, "records/overview.html", context)
@@ -72,8 +84,8 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
         "record": access.record,
         "access": access,
         "entry": shown,
-        "fact": overview.Fact(str(shown.pk), shown.kind, shown.content),
-        "kind": overview.KIND_NAMES.get(shown.kind, shown.kind),
+        "fact": Fact(str(shown.pk), shown.kind, shown.content),
+        "kind": kinds.kind_name(shown.kind),
         "section": title_of_code(shown.content.get("section", ""), "The head of the document"),
         "sources": sources.select_related("filing__document__record__holder"),
         "document": _source_of(shown, access),

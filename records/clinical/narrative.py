@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from records.clinical import ccr, detect, xml
 from records.clinical.care import read_header_encounter
-from records.clinical.cda import V3, Cda, child, descend, text_under
+from records.clinical.cda import V3, Cda, child, descend, flat_text, text_under
 from records.clinical.errors import NoSuchPath, UnsupportedDocument
 from records.clinical.header import Header, encompassing_encounter, event_performers, read_header
 from records.clinical.sections import kind_of, section_code, title_of_code
@@ -141,6 +141,48 @@ def render(data: bytes, prefix: str = "doc", picture_url: PictureUrl | None = No
     return _Renderer(Cda(root), prefix, picture_url).document(detected.kind or "cda")
 
 
+@dataclass(frozen=True, slots=True)
+class SectionText:
+    """The words of one section. ``number`` is the one of its anchor in a view: ``<prefix>-s<number>``."""
+
+    number: int
+    title: str
+    text: str
+
+
+def section_texts(data: bytes) -> Iterator[SectionText]:
+    """The sections of a document as plain text, without taking items out: for searching.
+
+    :param data: the document as received.
+    :raises UnreadableDocument: when it is no readable XML.
+    :raises UnsupportedDocument: when it is no clinical document.
+    """
+    root = xml.parse(data)
+    detected = detect.detect_root(root)
+    if detected.kind == "ccr":
+        document = ccr.read_root(root, detected)
+        for number, section in enumerate(document.sections, 1):
+            items = [item for item in document.items if item.path.startswith(section.path + "/")]
+            yield SectionText(number, section.title, "; ".join(" ".join(_cells(item)) for item in items))
+        return
+    cda = Cda(root)
+    for number, element in enumerate(_sections(cda), 1):
+        text = child(element, "text")
+        yield SectionText(number, _title(element), flat_text(text) if text is not None else "")
+
+
+def _sections(cda: Cda) -> list[Element]:
+    body = descend(cda.root, "component", "structuredBody")
+    return list(body.iter(V3 + "section")) if body is not None else []
+
+
+def _title(element: Element) -> str:
+    title = child(element, "title")
+    code = child(element, "code")
+    display = code.get("displayName", "") if code is not None else ""
+    return (text_under(title) if title is not None else "") or title_of_code(section_code(element), display)
+
+
 def embedded_file(data: bytes, path: str) -> EmbeddedFile:
     """The bytes of a picture of the narrative, or of a body that is no XML.
 
@@ -199,8 +241,7 @@ class _Renderer:
 
     def document(self, kind: str) -> DocumentView:
         header = read_header(self.cda)
-        body = descend(self.cda.root, "component", "structuredBody")
-        elements = list(body.iter(V3 + "section")) if body is not None else []
+        elements = _sections(self.cda)
         self._find_ids(elements)
         views = tuple(self._section(number, element) for number, element in enumerate(elements, 1))
         return DocumentView(
@@ -237,13 +278,10 @@ class _Renderer:
             self._content(text)
         html = "".join(self.out).strip()
         code = section_code(element)
-        title = child(element, "title")
-        code_element = child(element, "code")
-        display = code_element.get("displayName", "") if code_element is not None else ""
         known = kind_of(element, code)
         return SectionView(
             code=code,
-            title=(text_under(title) if title is not None else "") or title_of_code(code, display),
+            title=_title(element),
             kind=known.kind if known else "",
             anchor=f"{self.prefix}-s{number}",
             html=html,
@@ -569,15 +607,20 @@ def items_table(items: list[Item]) -> str:
         return ""
     rows = []
     for item in items:
-        name = f"Not: {item.name}" if item.negated else item.name or "(not understood)"
-        when = " to ".join(str(time) for time in (item.start, item.end) if time)
-        when = when or item.detail.get("start_text", "")
-        value = " ".join(part for part in (item.value, item.unit) if part)
-        value = value or item.detail.get("sig", "") or item.detail.get("instructions", "")
-        cells = "".join(f"<td>{escape(text)}</td>" for text in (name, when, value, item.status))
+        cells = "".join(f"<td>{escape(text)}</td>" for text in _cells(item))
         rows.append(f"<tr>{cells}</tr>")
     head = "".join(f'<th scope="col">{label}</th>' for label in ("What", "When", "Value", "Status"))
     return (
         '<div class="n-scroll" tabindex="0"><table class="n-table">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _cells(item: Item) -> tuple[str, str, str, str]:
+    """An item as what, when, value and status."""
+    name = f"Not: {item.name}" if item.negated else item.name or "(not understood)"
+    when = " to ".join(str(time) for time in (item.start, item.end) if time)
+    when = when or item.detail.get("start_text", "")
+    value = " ".join(part for part in (item.value, item.unit) if part)
+    value = value or item.detail.get("sig", "") or item.detail.get("instructions", "")
+    return name, when, value, item.status

@@ -92,6 +92,11 @@ RULES = {
     # Records.
     "records/": reading(SIGNED_IN),
     "records/<uuid:record_id>/": reading(VIEWERS),
+    "records/<uuid:record_id>/kinds/<slug:kind>/": reading(VIEWERS),
+    "records/<uuid:record_id>/trends/<uuid:entry_id>/": reading(VIEWERS, 404),  # of a file
+    "records/<uuid:record_id>/timeline/": reading(VIEWERS),
+    "records/<uuid:record_id>/documents/": reading(VIEWERS),
+    "records/<uuid:record_id>/search/": Rule(VIEWERS, VIEWERS, (("words", "map"),)),
     "records/<uuid:record_id>/settings/": Rule(OWNER, OWNER, tuple(SETTINGS.items())),
     "records/<uuid:record_id>/items/<uuid:entry_id>/": reading(VIEWERS),
     "records/<uuid:record_id>/items/<uuid:entry_id>/file/": reading(VIEWERS),
@@ -261,6 +266,7 @@ def world() -> World:
         "sent_id": lost.message_id,
         "copy_id": lost.pk,
         "position": 1,
+        "kind": "results",
         "entry_id": file.pk,
         "document_id": document.pk,
         "parcel_id": waiting.pk,
