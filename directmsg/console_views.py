@@ -101,7 +101,8 @@ def mail(request: HttpRequest, mail_id: str) -> HttpResponse:
         "mail": row,
         "steps": steps_of(row),
         "outcome": explain(row.code) if row.code else None,
-        "signers": row.report.get("signers") or [],
+        "signers": [_drawn(signer) for signer in row.report.get("signers") or []],
+        "asked_about": row.from_address or row.mail_from,
         "algorithms": _algorithms(row.report),
         "warnings": [
             _WARNINGS.get(code, code.replace("_", " ")) for code in row.report.get("warnings") or []
@@ -114,6 +115,15 @@ def mail(request: HttpRequest, mail_id: str) -> HttpResponse:
         "raw_form": RawForm(),
     }
     return render(request, "trust/mail.html", context)
+
+
+def _drawn(signer: dict[str, Any]) -> dict[str, Any]:
+    """A signer with what there is to draw of a chain that leads to no anchor."""
+    issuer = signer.get("issuer")
+    if signer.get("chain") or not issuer or signer.get("code") != "untrusted_chain":
+        return signer
+    own = {"sha256": signer["sha256"], "subject": signer["subject"]}
+    return {**signer, "broken": {"chain": [own], "issuer": issuer}}
 
 
 _WARNINGS = {

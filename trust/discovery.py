@@ -23,7 +23,7 @@ from django.conf import settings
 
 from trust import context, directory, dns_certificates, memory, nameservice, resolvers
 from trust.dns_certificates import LONGEST_KEPT_S, NONE_KEPT_S, number_of
-from trust.pki.certs import Certificate, require_covers, require_direct_leaf
+from trust.pki.certs import Certificate, require_covers, require_direct_leaf, signed_by
 from trust.pki.errors import (
     AddressNotCovered,
     Expired,
@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 MAX_SERVERS = 6
 
 Place = Literal["dns_address", "dns_domain", "ldap_address", "ldap_domain"]
-_WORDS: dict[Place, str] = {
+#: In the order in which they are asked.
+PLACES: dict[Place, str] = {
     "dns_address": "DNS, certificate records of the address",
     "dns_domain": "DNS, certificate records of the domain",
     "ldap_address": "LDAP, entry of the address",
@@ -57,12 +58,18 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was tried. `code` is stable, `detail` for people; `place` None: before any place."""
+    """One thing that was tried. `code` is stable, `detail` for people; `place` None: before any place.
+
+    `certificate`: the one that was judged, if it could be read. `chain`: it and its issuers, as far as they
+    could be followed; to the anchor when it is usable.
+    """
 
     place: Place | None
     code: str
     detail: str
     sha256: str | None = None
+    certificate: Certificate | None = None
+    chain: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,8 +145,8 @@ def survey(name: str) -> tuple[Look, Look]:
 def _look(way: Way, name: str, ask: Callable[[str, Callable[..., None]], list[bytes]]) -> Look:
     steps: list[Step] = []
 
-    def tell(place: Place | None, code: str, detail: str, sha256: str | None = None) -> None:
-        steps.append(Step(place, code, detail, sha256))
+    def tell(place: Place | None, code: str, detail: str) -> None:
+        steps.append(Step(place, code, detail))
 
     try:
         found = ask(name, tell)
@@ -229,17 +236,19 @@ class _Search:
         found: list[Found] = []
         first: PkiError | None = None
         for der in published:
+            certificate = None
             try:
                 certificate = Certificate(der)
                 chain = self._verified(certificate)
             except AddressNotCovered as error:
-                self._tell(place, error.code, f"{error.detail}; passed over", error.sha256)
+                self._tell_of(place, error.code, f"{error.detail}; passed over", der, certificate)
             except PkiError as error:
                 first = first or error
-                self._tell(place, error.code, error.detail, hashlib.sha256(der).hexdigest())
+                self._tell_of(place, error.code, error.detail, der, certificate)
             else:
                 found.append(Found(certificate, chain, place))
-                self._tell(place, "usable", f"{certificate.subject}: usable", certificate.sha256)
+                words = f"{certificate.subject}: usable"
+                self._tell_of(place, "usable", words, der, certificate, chain.certificates)
         return found, first
 
     def _verified(self, certificate: Certificate) -> Chain:
@@ -256,13 +265,39 @@ class _Search:
     def _trust(self) -> TrustContext:
         return context.for_address(self.sender, incoming=False).trust
 
-    def _tell(self, place: Place | None, code: str, detail: str, sha256: str | None = None) -> None:
-        self.steps.append(Step(place, code, detail, sha256))
+    def _tell(self, place: Place | None, code: str, detail: str) -> None:
+        self.steps.append(Step(place, code, detail))
+
+    def _tell_of(
+        self,
+        place: Place,
+        code: str,
+        detail: str,
+        der: bytes,
+        certificate: Certificate | None,
+        chain: tuple[Certificate, ...] = (),
+    ) -> None:
+        if certificate is not None and not chain:
+            chain = _as_far_as_it_led(certificate, self.budget.fetched)
+        sha256 = hashlib.sha256(der).hexdigest()
+        self.steps.append(Step(place, code, detail, sha256, certificate, chain))
 
     def _from_dns(self, place: Place, name: str) -> list[bytes]:
         return dns_certificates.published(
-            name, lambda code, detail: self._tell(place, code, f"{_WORDS[place]}: {detail}")
+            name, lambda code, detail: self._tell(place, code, f"{PLACES[place]}: {detail}")
         )
+
+
+def _as_far_as_it_led(leaf: Certificate, fetched: Sequence[Certificate]) -> tuple[Certificate, ...]:
+    """The leaf and those of the fetched issuers that signed their way down to it."""
+    led = [leaf]
+    while len(led) <= resolvers.MAX_HOPS:
+        named = (each for each in fetched if each.subject_key == led[-1].issuer_key and each not in led)
+        signer = next((each for each in named if signed_by(led[-1], each)), None)
+        if signer is None:
+            break
+        led.append(signer)
+    return tuple(led)
 
 
 # --- LDAP -----------------------------------------------------------------------------------------------
@@ -283,7 +318,7 @@ class _Servers:
         """What the first server that has an entry with certificates holds for `mail=name`."""
         kept = memory.recall("ldap", name)
         if kept is not None:
-            self.tell(place, "kept", f"{_WORDS[place]}: {number_of(kept)}, as asked before")
+            self.tell(place, "kept", f"{PLACES[place]}: {number_of(kept)}, as asked before")
             return kept
         answered = False
         for server in self._named(place):
@@ -315,9 +350,9 @@ class _Servers:
             found = opened.certificates(name)
         except directory.DirectoryFailed as error:
             self._open[server] = None
-            self.tell(place, error.code, f"{_WORDS[place]}: {error.detail}")
+            self.tell(place, error.code, f"{PLACES[place]}: {error.detail}")
             return None
-        self.tell(place, "records" if found else "no_entry", f"{_WORDS[place]} at {host}: {number_of(found)}")
+        self.tell(place, "records" if found else "no_entry", f"{PLACES[place]} at {host}: {number_of(found)}")
         return found
 
     def _opened(self, place: Place, server: tuple[str, int]) -> directory.Directory | None:
@@ -326,7 +361,7 @@ class _Servers:
                 self._open[server] = self.stack.enter_context(directory.Directory(*server))
             except directory.DirectoryFailed as error:
                 self._open[server] = None
-                self.tell(place, error.code, f"{_WORDS[place]}: {error.detail}; the next server is asked")
+                self.tell(place, error.code, f"{PLACES[place]}: {error.detail}; the next server is asked")
         return self._open[server]
 
 

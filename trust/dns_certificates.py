@@ -16,6 +16,11 @@ NONE_KEPT_S = 300
 
 _PKIX, _IPKIX = 1, 4
 
+_ABSENT: dict[nameservice.Absent, str] = {
+    "nxdomain": "none, there is no such name",
+    "nodata": "none, the name has no such records",
+}
+
 #: Is told a stable code and plain words of everything that happens.
 Tell = Callable[[str, str], None]
 
@@ -32,10 +37,12 @@ def published(name: str, tell: Tell = lambda code, detail: None) -> list[bytes]:
         return kept
     answer = nameservice.look_up(owner, "CERT")
     if answer.absent:
-        tell(answer.absent, f"none ({answer.absent.upper()})")
+        tell(answer.absent, _ABSENT[answer.absent])
         memory.keep("dns", name, [], NONE_KEPT_S)
         return []
-    tell("records", f"{len(answer.records)} found{', over TCP' if answer.over_tcp else ''}")
+    count = len(answer.records)
+    number = "one record" if count == 1 else f"{count} records"
+    tell("records", f"{number} found{', over TCP' if answer.over_tcp else ''}")
     reading = _Reading(tell)
     reading.read(answer)
     if reading.whole:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -13,22 +12,11 @@ from django.utils import timezone
 from healthvault.audit import trail
 from trust import context as trust_context
 from trust import discovery
+from trust import exchange as told
 from trust.console import staff_only
 from trust.console_views import form_page
 from trust.forms import ExchangeForm
 from trust.models import Organization
-from trust.pki.certs import Certificate
-from trust.pki.errors import PkiError
-from trust.pki.path import verify_path
-
-
-@dataclass(frozen=True)
-class Way:
-    """One direction of exchange: whether it works, and why (not)."""
-
-    works: bool
-    detail: str
-    chain: tuple[Certificate, ...] = ()
 
 
 @form_page
@@ -58,35 +46,13 @@ def _outcome(address: str, domain: str) -> dict[str, Any]:
     now = timezone.now()
     found = discovery.find(address, at=now, sender=domain)
     name = trust_context.domain_of(address)
-    owner = next((row for row in Organization.objects.all() if name in row.domains), None)
     return {
         "address": address,
         "domain": domain,
         "found": found,
-        "sending": _sending(found),
-        "receiving": _receiving(found, domain),
-        "owner": owner,
+        "places": told.places(found),
+        "sending": told.sending(found),
+        "receiving": told.receiving(found, domain, now),
+        "owner": next((row for row in Organization.objects.all() if name in row.domains), None),
+        "now": now,
     }
-
-
-def _sending(found: discovery.Discovery) -> Way:
-    if found.found:
-        return Way(True, "Their certificate is found and trusted.", found.found[0].chain.certificates)
-    return Way(False, found.detail)
-
-
-def _receiving(found: discovery.Discovery, domain: str) -> Way | None:
-    """Whether mail signed with a certificate that was found would be accepted; None when none was found.
-
-    What is published is for encrypting. A partner with a second certificate for signing, of the same issuer,
-    is judged alike.
-    """
-    if not found.found:
-        return None
-    one = found.found[0]
-    incoming = trust_context.for_address(f"postmaster@{domain}", incoming=True).trust
-    try:
-        chain = verify_path(one.certificate, one.chain.certificates[1:], incoming, timezone.now())
-    except PkiError as error:
-        return Way(False, error.detail)
-    return Way(True, "Mail signed by the same authority is accepted.", chain.certificates)

@@ -31,10 +31,14 @@ class Budget:
     """What may be fetched for one message or one recipient: 6 things in all, each place once."""
 
     left: int = MAX_FETCHES
+    #: The issuers that came, so that whoever asked can show how far a path led.
+    fetched: list[Certificate] = field(default_factory=list)
     _asked: set[tuple[str, ...]] = field(default_factory=set)
 
     def issuers(self, urls: tuple[str, ...]) -> tuple[Certificate, ...]:
-        return revocation_lists.issuers(urls) if self._take(urls) else ()
+        found = revocation_lists.issuers(urls) if self._take(urls) else ()
+        self.fetched += found
+        return found
 
     def issuers_by_name(self, certificate: Certificate) -> tuple[Certificate, ...]:
         """What is published under the alternative names that a certificate gives its issuer."""
@@ -42,6 +46,7 @@ class Budget:
         for name in _issuer_names(certificate):
             if self._take((name,)):
                 found += _published(name)
+        self.fetched += found
         return tuple(found)
 
     def lists(self, urls: tuple[str, ...]) -> bool:

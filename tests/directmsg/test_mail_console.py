@@ -109,7 +109,9 @@ def test_an_untrusted_sender_is_explained_with_all_that_passed(browser, portal, 
     shown = text(browser.get(f"/trust/mail/{mail.pk}/"))
     assert OUTCOMES["untrusted_chain"].operator.replace("'", "&#x27;") in shown
     assert Certificate(peer.leaf.der).sha256 in shown
-    assert "No chain to an anchor stands" in shown
+    assert "here it ends: no anchor that counts" in shown
+    assert f"CN={peer.domain} CA" in shown
+    assert f"/trust/exchange/?address={peer.office.replace('@', '%40')}" in shown
     assert "as they count now: 1" in shown  # our own authority
     assert "Process again" in shown
     assert AuditEvent.objects.filter(action="mail.inspected", subject=str(mail.pk)).count() == 1
