@@ -18,9 +18,9 @@ from healthvault.store.downloads import download
 from records import filing
 from records.access import messages_visible_to, open_access, signed_in, whole_records_of
 from records.models import Attachment, Document, Message, Right
+from records.unpacked import contents_of
 
 from . import addresses, html_mail, pickup
-from .unpacked import contents_of
 
 #: For how long one line of the trail stands for a view whose page asks for what is new.
 VIEW_LASTS = timedelta(hours=1)

@@ -6,8 +6,11 @@ Every act is a version of the item (who, when, what), and nothing that a documen
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -17,7 +20,7 @@ from healthvault.store.ids import new_id
 from records.clinical import fhir
 from records.clinical.types import KINDS, Coding, Detail, Item, PartialDate
 
-from . import rows, standing
+from . import handwritten, rows, standing
 from .arranging import connected, lock, rearrange
 from .imports import key_hasher
 from .matching import item_content, keys_of
@@ -37,6 +40,12 @@ class EditRefused(ValueError):
     code = "edit_refused"
 
 
+class ChangedMeanwhile(EditRefused):
+    """The item is no longer as the person saw it when they began to type."""
+
+    code = "changed_meanwhile"
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What a person types about an item. Dates may be vague: "2012", "2012-08", or "as a child"."""
@@ -48,17 +57,30 @@ class Words:
     unit: str = ""
     status: str = ""
     note: str = ""
+    #: Further fields of the kind, by their names in `handwritten.EXTRAS`.
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 @transaction.atomic
-def add_item(record: Record, account: Account | None, kind: str, words: Words) -> Entry:
-    """Add an item by hand. Raises `EditRefused` for an unknown kind or words that make no item."""
+def add_item(
+    record: Record, account: Account | None, kind: str, words: Words, *, key: UUID | None = None
+) -> Entry:
+    """Add an item by hand. Raises `EditRefused` for an unknown kind or words that make no item.
+
+    `key` is made with the form: one that is sent twice makes one item.
+    """
     if kind not in KINDS:
         raise EditRefused("There is no such kind of item.")
     lock(record)
-    item = _item(kind, _checked(words))
-    content = _with_note(item_content(item), words.note)
-    entry = Entry.objects.create(record=record, kind=kind, content=content, own=True)
+    before = Entry.objects.filter(pk=key).select_related("record__holder").first() if key else None
+    if before is not None:
+        if before.record_id != record.pk:
+            raise EditRefused("Open the form again, and send it from there.")
+        return before
+    words = _checked(words)
+    item = _item(kind, words)
+    content = _with_words(item_content(item), words)
+    entry = Entry.objects.create(pk=key or new_id(), record=record, kind=kind, content=content, own=True)
     _version(entry, account, Action.ADDED, content)
     _own_keys(entry, keys_of(item, key_hasher(record)))
     trail.record("item.added", actor=account, record=record, subject=entry.pk)
@@ -66,12 +88,17 @@ def add_item(record: Record, account: Account | None, kind: str, words: Words) -
 
 
 @transaction.atomic
-def correct_item(entry: Entry, account: Account | None, words: Words) -> Entry:
+def correct_item(
+    entry: Entry, account: Account | None, words: Words, *, seen: datetime | None = None
+) -> Entry:
     """Put a person's words in place of what documents say; those stay in the item's history.
 
-    No document that comes later overwrites them. Raises `EditRefused`.
+    No document that comes later overwrites them. `seen` is the item's `updated` when the person began:
+    raises `ChangedMeanwhile` when it is another one by now. Raises `EditRefused`.
     """
     _locked(entry)
+    if seen is not None and entry.updated != seen:
+        raise ChangedMeanwhile("The item changed while you were writing. Look at it again below.")
     if entry.kind not in KINDS:
         raise EditRefused("Files are not corrected; add another one instead.")
     if entry.state not in (Entry.State.ACTIVE, Entry.State.PROPOSED):
@@ -164,15 +191,18 @@ def corrected(content: dict[str, Any], words: Words) -> dict[str, Any]:
     changed = _item(kind, words, before)
     flat = item_content(changed)
     resource = _merged(content.get("resource", {}), fhir.resource_for(before), flat["resource"])
-    rest = {name: value for name, value in content.items() if name not in ("start_text", "note")}
-    return _with_note({**rest, **flat, "resource": resource}, words.note)
+    rest = {name: value for name, value in content.items() if name not in ("start_text", "note", "typed")}
+    return _with_words({**rest, **flat, "resource": resource}, words)
 
 
 def words_of(content: dict[str, Any]) -> Words:
     """What a form for correcting an item starts with."""
     start = content.get("start") or content.get("start_text")
     given = {name: content.get(name) for name in ("name", "end", "value", "unit", "status", "note")}
-    return Words(start=str(start or ""), **{name: str(value or "") for name, value in given.items()})
+    typed = content.get("typed") or {}
+    return Words(
+        start=str(start or ""), more=typed, **{name: str(value or "") for name, value in given.items()}
+    )
 
 
 def item_from(content: dict[str, Any]) -> Item:
@@ -180,6 +210,9 @@ def item_from(content: dict[str, Any]) -> Item:
     detail = Detail()
     if content.get("start_text"):
         detail["start_text"] = content["start_text"]
+    typed = content.get("typed") or {}
+    detail.update(handwritten.detail_of(content["kind"], typed, content.get("unit") or ""))
+    detail.update(handwritten.measured(content["kind"], content.get("value"), content.get("unit")))
     codes = tuple(Coding(c["system"], c["code"], c.get("display") or "") for c in content.get("codes", ()))
     return Item(
         kind=content["kind"],
@@ -201,13 +234,15 @@ def item_from(content: dict[str, Any]) -> Item:
 def _item(kind: str, words: Words, base: Item | None = None) -> Item:
     item = base or Item(kind=kind)
     start, end = vague_date(words.start), vague_date(words.end)
-    detail = Detail()
+    detail = handwritten.detail_of(kind, words.more, words.unit)
+    detail.update(handwritten.measured(kind, words.value, words.unit))
     if start is None and words.start:
         detail["start_text"] = words.start
     if end is None and words.end:
         raise EditRefused("Write the end as a year, a month or a day: 2012, 2012-08 or 2012-08-05.")
     # A code stands for the name it came with: another name is another thing.
-    codes = item.codes if base is not None and words.name == base.name else ()
+    same = base is not None and words.name == base.name
+    codes = item.codes if same else handwritten.codes_for(kind, words.name)
     return replace(
         item,
         name=words.name,
@@ -251,15 +286,34 @@ def _checked(words: Words) -> Words:
             raise EditRefused(f"The {name} is too long: {most} characters at most.")
         if _CONTROL.search(stripped[name]):
             raise EditRefused(f"The {name} has characters in it that cannot be kept.")
-    return Words(**stripped)
+    return Words(**stripped, more=_checked_extras(words.more))
+
+
+def _checked_extras(more: Mapping[str, str]) -> dict[str, str]:
+    checked = {}
+    for name, text in more.items():
+        extra = handwritten.EXTRAS.get(name)
+        if extra is None:
+            raise EditRefused("There is no such field.")
+        words = text.strip() if extra.long else " ".join(text.split())
+        most = handwritten.MOST_TEXT if extra.long else handwritten.MOST
+        if len(words) > most:
+            raise EditRefused(f"{extra.label} is too long: {most} characters at most.")
+        if _CONTROL.search(words):
+            raise EditRefused(f"{extra.label} has characters in it that cannot be kept.")
+        if words:
+            checked[name] = words
+    return checked
 
 
 #: FHIR strings hold no control characters but tab and line ends.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def _with_note(content: dict[str, Any], note: str) -> dict[str, Any]:
-    return {**content, "note": note} if note else content
+def _with_words(content: dict[str, Any], words: Words) -> dict[str, Any]:
+    """`content` with what the resource has no place for, or would not give back as it was typed."""
+    beside = {"note": words.note, "typed": dict(words.more)}
+    return {**content, **{name: said for name, said in beside.items() if said}}
 
 
 def _date(iso: str | None) -> PartialDate | None:

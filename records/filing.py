@@ -44,15 +44,24 @@ log = logging.getLogger(__name__)
 # --- a message ------------------------------------------------------------------------------------------
 
 
-def file_message(record: Record, incoming: IncomingMessage, *, patient_confirmed: bool = False) -> Message:
+def file_message(
+    record: Record,
+    incoming: IncomingMessage,
+    *,
+    patient_confirmed: bool = False,
+    direction: str = Message.Direction.IN,
+    files: str = "",
+) -> Message:
     """Write the message, its attachments, files and documents; to be called inside a transaction.
 
     The blobs must stand under the record's holder key already. `patient_confirmed` says that a
-    person has seen whom the documents name and wants them here. Rings for the reading of each
+    person has seen whom the documents name and wants them here; `files`, a FilePreference, what becomes of
+    parts that are no documents, else the record's preference says that. Rings for the reading of each
     document after commit.
     """
     message = Message.objects.create(
         record=record,
+        direction=direction,
         source=incoming.source,
         from_address=incoming.from_address,
         from_name=incoming.from_name or None,
@@ -68,11 +77,13 @@ def file_message(record: Record, incoming: IncomingMessage, *, patient_confirmed
         raw_id=incoming.raw,
     )
     for position, part in enumerate(incoming.parts):
-        _file_part(message, position, part, patient_confirmed=patient_confirmed)
+        _file_part(message, position, part, files, patient_confirmed=patient_confirmed)
     return message
 
 
-def _file_part(message: Message, position: int, part: StoredPart, *, patient_confirmed: bool) -> None:
+def _file_part(
+    message: Message, position: int, part: StoredPart, files: str, *, patient_confirmed: bool
+) -> None:
     attachment = Attachment(
         message=message,
         position=position,
@@ -83,7 +94,7 @@ def _file_part(message: Message, position: int, part: StoredPart, *, patient_con
         sha256=part.sha256,
         code=part.code,
     )
-    attachment.outcome = _first_outcome(message.record, part)
+    attachment.outcome = _first_outcome(part, files or message.record.files_preference)
     attachment.save(force_insert=True)
     if attachment.outcome == Attachment.Outcome.FILE:
         add_file(attachment)
@@ -91,7 +102,7 @@ def _file_part(message: Message, position: int, part: StoredPart, *, patient_con
         _file_document(attachment, document, patient_confirmed=patient_confirmed)
 
 
-def _first_outcome(record: Record, part: StoredPart) -> str:
+def _first_outcome(part: StoredPart, files: str) -> str:
     if part.size == 0:
         return Attachment.Outcome.EMPTY
     if part.documents:
@@ -100,7 +111,7 @@ def _first_outcome(record: Record, part: StoredPart) -> str:
         FilePreference.ALWAYS: Attachment.Outcome.FILE,
         FilePreference.ASK: Attachment.Outcome.ASK,
         FilePreference.NEVER: Attachment.Outcome.NOT_ADDED,
-    }[FilePreference(record.files_preference)]
+    }[FilePreference(files)]
 
 
 def add_file(attachment: Attachment) -> Entry:
@@ -248,13 +259,23 @@ def record_patient(record: Record) -> PatientFacts:
 
 
 def confirm_patient(document: Document) -> None:
-    """A person says that a held document belongs into this record: read it (again)."""
+    """A person says that a held document belongs into this record: read it (again).
+
+    Also after they said before that it does not.
+    """
     from .tasks import read_document as task
 
-    held = Document.objects.filter(pk=document.pk, state=Document.State.HELD)
+    asked = (Document.State.HELD, Document.State.REFUSED)
+    held = Document.objects.filter(pk=document.pk, state__in=asked)
     with transaction.atomic():
         if held.update(state=Document.State.WAITING, patient_confirmed=True, tries=0):
             jobs.ring(task, str(document.pk))
+
+
+def refuse_document(document: Document) -> None:
+    """A person says that a held document is about somebody else: it is kept, and nobody is asked again."""
+    held = Document.objects.filter(pk=document.pk, state=Document.State.HELD)
+    held.update(state=Document.State.REFUSED)
 
 
 def document_facts(summary: ClinicalSummary) -> dict[str, Any]:

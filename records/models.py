@@ -166,15 +166,21 @@ class Grant(models.Model):
 
 
 class Message(models.Model):
-    """One message in a record: received by Direct, left by a partner over REST, or sent."""
+    """One message in a record: received by Direct, left by a partner over REST, or sent.
+
+    What a person uploads stands here too, as a message of their own to the record: its parts, documents and
+    items then have a source like all others. It is in no mailbox.
+    """
 
     class Direction(models.TextChoices):
         IN = "in", "Received"
         OUT = "out", "Sent"
+        OWN = "own", "Uploaded"
 
     class Source(models.TextChoices):
         DIRECT = "direct", "Direct mail"
         REST = "rest", "Partner API"
+        UPLOAD = "upload", "Upload"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     record = models.ForeignKey(Record, on_delete=models.CASCADE, related_name="messages")
@@ -237,7 +243,8 @@ class Document(models.Model):
     """One clinical document, kept byte for byte; also the row of the work of reading it.
 
     `waiting` -> `reading` -> `read` | `held` (asks whose it is) | `unreadable(code)`; a worker that
-    dies leaves `reading` behind, which the sweep offers again.
+    dies leaves `reading` behind, which the sweep offers again. `held` -> `waiting` when a person says that
+    it belongs here, `refused` when they say that it does not.
     """
 
     class State(models.TextChoices):
@@ -245,6 +252,7 @@ class Document(models.Model):
         READING = "reading", "Reading …"
         READ = "read", "Read"
         HELD = "held", "Is this yours?"
+        REFUSED = "refused", "About somebody else"
         UNREADABLE = "unreadable", "Could not be read"
 
     class Kind(models.TextChoices):

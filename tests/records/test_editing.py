@@ -8,7 +8,8 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from healthvault.audit import trail
-from records import editing, history, undo
+from healthvault.store.ids import new_id
+from records import comparing, editing, handwritten, history, particulars, undo
 from records.clinical.types import KINDS
 from records.editing import EditRefused, Words
 from records.models import Entry, EntryVersion, Import, Record
@@ -82,6 +83,73 @@ def test_items_added_by_hand_are_valid_fhir(record, kind):
     bare = editing.add_item(record, owner(record), kind, Words("Bare", start="as a child"))
     valid(bare.content["resource"])
     assert (bare.content["start"], bare.content["start_text"]) == (None, "as a child")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_a_kind_is_kept_shown_and_valid_fhir(record, kind):
+    shape = handwritten.SHAPES[kind]
+    more = {name: f"word {name}" for name in shape.extras}
+    words = Words("Something of mine", "2012-08", value="12" if shape.value else "", more=more)
+    entry = editing.add_item(record, owner(record), kind, words)
+    valid(entry.content["resource"])
+    assert editing.words_of(entry.content).more == more
+    said = str(comparing.facts_in_words(kind, entry.content))
+    # A goal or a plan may have no line of its own for its text: the resource has it all the same.
+    for word in more.values():
+        assert word in said or word in str(entry.content["resource"])
+    # What is emptied goes from the resource too; what the document said elsewhere is not touched.
+    editing.correct_item(entry, owner(record), Words("Something of mine", "2012-08"))
+    valid(entry.content["resource"])
+    assert not any(word in str(entry.content) for word in more.values())
+
+
+def test_there_are_fields_for_every_kind():
+    assert set(handwritten.SHAPES) == set(KINDS)
+    assert {name for shape in handwritten.SHAPES.values() for name in shape.extras} == set(handwritten.EXTRAS)
+
+
+def test_a_number_is_a_quantity_and_a_known_measure_has_its_code(record):
+    entry = editing.add_item(
+        record, owner(record), "vital_signs", Words("weight", "2024-03", value="81.50", unit="kg")
+    )
+    assert entry.content["value"] == "81.50", "as typed"
+    assert entry.content["resource"]["valueQuantity"]["value"] == 81.5
+    assert entry.content["codes"][0]["code"] == "29463-7"
+    editing.correct_item(entry, owner(record), Words("weight", "2024-03", value="<82", unit="kg"))
+    assert entry.content["resource"]["valueQuantity"] == {
+        "value": 82,
+        "comparator": "<",
+        "unit": "kg",
+        "system": "http://unitsofmeasure.org",
+        "code": "kg",
+    }
+
+
+@pytest.mark.parametrize(
+    ("typed", "mark"), [("3.5 - 5.0", "Above the range"), ("< 7", ""), ("3.5-5.0 (adults)", "")]
+)
+def test_a_range_is_understood_where_it_is_one(record, typed, mark):
+    words = Words("Potassium", value="5.4", unit="mmol/L", more={"range": typed})
+    entry = editing.add_item(record, owner(record), "results", words)
+    found = particulars.mark(entry.content)
+    assert (found.word if found else "") == mark
+
+
+def test_the_same_form_sent_twice_is_one_item(record):
+    key = new_id()
+    first = editing.add_item(record, owner(record), "problems", Words("Gout"), key=key)
+    assert editing.add_item(record, owner(record), "problems", Words("Gout"), key=key).pk == first.pk
+    other = factories.record(factories.account("other@patient.example"), "Other")
+    with pytest.raises(EditRefused):
+        editing.add_item(other, owner(other), "problems", Words("Gout"), key=key)
+
+
+def test_who_saw_an_older_state_does_not_overwrite_the_newer_one(record, gout):
+    seen = gout.updated
+    editing.correct_item(gout, owner(record), Words("Gout of the knee"), seen=seen)
+    with pytest.raises(editing.ChangedMeanwhile):
+        editing.correct_item(gout, owner(record), Words("Gout of the toe"), seen=seen)
+    assert gout.content["name"] == "Gout of the knee"
 
 
 def test_corrections_of_every_kind_are_valid_fhir(record):

@@ -108,6 +108,35 @@ def test_a_file_out_of_a_document_goes_with_it(record):
     assert only(record, "file").content["content_type"] == "application/pdf"
 
 
+def test_an_undo_is_foreseen_item_by_item(record):
+    bring(record, chart("A", "20230101", problems(problem(*GOUT, identity="p"), problem(*ECZEMA))))
+    second = bring(
+        record,
+        chart(
+            "B",
+            "20240101",
+            problems(problem(*GOUT, identity="p", end="20231101"), problem(*ASTHMA), problem(*ECZEMA)),
+            allergies(("7980", "Penicillin")),
+        ),
+    )
+    penicillin = only(record, "allergies")
+    editing.correct_item(penicillin, None, editing.Words("Penicillin V"))
+    told = {change.content["name"]: change for change in undo.foresee_undo(second)}
+    assert {name: change.what for name, change in told.items()} == {
+        "Gout": "changes",
+        "Asthma": "goes",
+        "Eczema": "stays",
+        "Penicillin V": "own",
+    }
+    gout = told["Gout"]
+    assert gout.after is not None
+    assert (gout.content["end"], gout.after["end"]) == ("2023-11-01", None)
+    assert second.state == "applied"
+    undo.undo_import(second, None)
+    with pytest.raises(undo.NotUndoable):
+        undo.foresee_undo(second)
+
+
 def test_redoing_what_was_not_undone(record):
     filing = bring(record, chart("A", "20230101", problems(problem(*GOUT))))
     with pytest.raises(undo.NotUndone):
@@ -229,6 +258,22 @@ class World:
             return
 
 
+def in_record(record: Record) -> dict[Any, Any]:
+    """What each item says that is in the record, rejected ones too."""
+    rows = Entry.objects.filter(record=record).exclude(state="undone").select_related("record__holder")
+    return {entry.pk: entry.content for entry in rows}
+
+
+def foretold(told: list[undo.Change], before: dict[Any, Any]) -> dict[Any, Any]:
+    """What the record says once the changes have come true."""
+    after = dict(before)
+    for change in told:
+        after.pop(change.entry, None)
+        if change.after is not None:
+            after[change.entry] = change.after
+    return after
+
+
 bounded = settings(
     max_examples=12,
     deadline=None,
@@ -246,7 +291,10 @@ def test_an_undo_leads_back_to_exactly_what_was(steps, last, turns):
     filing = world.bring(last)
     for _ in range(turns):
         after = everything(world.record)
+        shown_before, told = in_record(world.record), undo.foresee_undo(filing)
+        assert everything(world.record) == after, "to foresee changes nothing"
         undo.undo_import(filing, world.owner)
+        assert foretold(told, shown_before) == in_record(world.record)
         assert everything(world.record) == before
         assert {**documents(world.record), filing.document_id: None} == {
             **superseded,

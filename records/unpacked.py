@@ -11,8 +11,8 @@ from uuid import UUID
 from django.db.models import Count
 from django.utils import timezone
 
-from records import overview
-from records.models import Attachment, Document, Entry, Import, Message
+from . import overview
+from .models import Attachment, Document, Entry, Import, Message
 
 #: So long a page asks by itself whether a document has been read; later the person asks.
 ASKING = timedelta(minutes=2)
