@@ -15,13 +15,13 @@ from django.utils import timezone
 
 from healthvault.audit import trail
 from healthvault.store import jobs
-from healthvault.store.blobs import open_blob, store_blob
+from healthvault.store.blobs import store_blob
 from healthvault.store.models import new_id
 from records.access import whole_records_of
 from records.models import Account, Attachment, Message, Record, Right
 from trust import context as trust_context
 
-from . import addresses
+from . import addresses, enclosures
 from .agent.address import Mailbox, normalise, parse_list
 from .agent.errors import AgentError, BadAddress
 from .agent.message import NewAttachment, address_field, build_message
@@ -74,13 +74,15 @@ def queue_message(
     attachments: Sequence[NewAttachment] = (),
     *,
     message_pk: UUID | None = None,
+    package: bool = False,
 ) -> Message:
     """Write a message from `record` and queue one copy per recipient, in one transaction.
 
     `to` is a list of addresses, or a text of them with commas between. `message_pk` is the id that the
     message will have: the same one again returns the message that is there, so that a form sent twice sends
-    once. Raises Http404 when `account` may not write for `record`, BadRecipient, NoSenderAddress, TooMuch,
-    UnsafeField for a subject or file name with a control character.
+    once. `package`: the attachments go out as one XDM package. Raises Http404 when `account` may not write
+    for `record`, BadRecipient, NoSenderAddress, TooMuch, UnsafeField for a subject or file name with a
+    control character.
     """
     record = _written_for(account, record.pk)
     pk = message_pk or new_id()
@@ -118,7 +120,7 @@ def queue_message(
             size=len(draft),
         )
         for position, part in enumerate(attachments):
-            _attach(message, position, part)
+            _attach(message, position, part, package=package)
         for address in recipients:
             _queue_copy(message, address)
         addresses.mark_used(sender)
@@ -203,25 +205,28 @@ def _require_writable(address: str) -> None:
 
 
 def content_of(message: Message, copies: Sequence[OutboundMail]) -> bytes:
-    """The message as it is to be sealed, to everybody in `copies`; the same bytes at every call.
+    """The message as it is to be sealed, to everybody in `copies` and naming nobody else; the same bytes at
+    every call with the same copies.
 
     It asks for a notification of its delivery, so that its sender gets a definite answer.
     """
-    everybody = [Mailbox("", mail.recipient) for mail in copies]
-    parts = message.attachments.select_related("blob__holder", "message__record__holder")
+    recipients = [mail.recipient for mail in copies]
+    along = enclosures.enclosed(message, recipients)
     assert message.sent is not None
     return build_message(
         sender=Mailbox("", message.from_address),
-        to=everybody,
+        to=[Mailbox("", recipient) for recipient in recipients],
         subject=message.subject,
         date=message.sent,
         message_id=message.message_id,
         text=message.text,
-        attachments=[NewAttachment(part.filename, part.content_type, open_blob(part.blob)) for part in parts],
+        attachments=along.attachments,
         extra_fields=[
             ("Disposition-Notification-To", message.from_address),
             ("Disposition-Notification-Options", TIMELY_DELIVERY),
+            *along.extra_fields,
         ],
+        extra_parts=along.extra_parts,
     )
 
 
@@ -245,7 +250,7 @@ def most_octets() -> int:
     return int((settings.MAX_MESSAGE_SIZE - _SEALED_EXTRA) / _SEALED_RATIO)
 
 
-def _attach(message: Message, position: int, part: NewAttachment) -> None:
+def _attach(message: Message, position: int, part: NewAttachment, *, package: bool) -> None:
     Attachment.objects.create(
         message=message,
         position=position,
@@ -255,6 +260,7 @@ def _attach(message: Message, position: int, part: NewAttachment) -> None:
         size=len(part.data),
         sha256=hashlib.sha256(part.data).hexdigest(),
         outcome=Attachment.Outcome.NOT_ADDED,
+        code=enclosures.PACKAGED if package else "",
     )
 
 
@@ -269,6 +275,7 @@ def _copy_attachment(part: Attachment, message: Message) -> None:
         size=part.size,
         sha256=part.sha256,
         outcome=Attachment.Outcome.NOT_ADDED,
+        code=part.code,
     )
 
 

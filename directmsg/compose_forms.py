@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
 from healthvault.store.ids import new_id
-from records.access import whole_records_of
-from records.models import Account, Record, Right
+from records.access import Access, grants_of, whole_records_of
+from records.models import Account, Grant, Record, Right
 
-from . import compose
+from . import compose, enclosures
 from .agent.message import NewAttachment
 from .models import DirectAddress
 
@@ -48,17 +48,46 @@ class ComposeForm(forms.Form):
     )
     subject = forms.CharField(label="Subject", max_length=255, required=False)
     text = forms.CharField(label="Message", max_length=100_000, widget=forms.Textarea(attrs={"rows": 12}))
-    attachments = FilesField(label="Files", required=False)
+    documents = forms.MultipleChoiceField(
+        label="Documents and files of the record",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="They are sent as they came, with everything that is in them.",
+        error_messages={"invalid_choice": "One of these is no longer there. Choose again."},
+    )
+    attachments = FilesField(label="Files from this device", required=False)
+    package = forms.BooleanField(
+        label="Send all of these as one package",
+        required=False,
+        help_text="A zip file in the form that hospital systems exchange (IHE XDM). Choose it when the other"
+        " side asks for it.",
+    )
 
     def __init__(self, account: Account, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.records = {str(record.pk): record for record in writers(account)}
         choices = [(pk, record.name) for pk, record in self.records.items()]
         self.fields["record"].choices = choices  # type: ignore[attr-defined]
-        self.fields["attachments"].help_text = f"Together {compose.most_octets() // 1_000_000} MB at most."
+        self.fields[
+            "attachments"
+        ].help_text = f"Everything together {compose.most_octets() // 1_000_000} MB at most."
         self.fields["message"].initial = new_id()
         if len(choices) == 1:
             self.fields["record"].initial = choices[0][0]
+        self.access = {str(grant.record_id): Access(grant) for grant in _grants(account, self.records)}
+        self._offer_documents()
+
+    def _offer_documents(self) -> None:
+        several = len(self.records) > 1
+        offered = [
+            (value, f"{words} (record of {self.records[pk].name})" if several else words)
+            for pk, access in self.access.items()
+            for value, words in enclosures.choices(access)
+        ]
+        if offered:
+            self.fields["documents"].choices = offered  # type: ignore[attr-defined]
+        else:
+            del self.fields["documents"]
 
     @property
     def chosen(self) -> Record:
@@ -72,19 +101,43 @@ class ComposeForm(forms.Form):
 
     @property
     def new_attachments(self) -> Sequence[NewAttachment]:
-        """The files, whole: their size was bounded before."""
-        return [
-            NewAttachment(each.name or "file", each.content_type or "application/octet-stream", each.read())
-            for each in self.cleaned_data["attachments"]
-        ]
+        """What was chosen of the record, then the files from the device: their size was bounded before.
 
-    def clean_files(self) -> list[UploadedFile]:
-        files: list[UploadedFile] = self.cleaned_data["files"]
+        Raises enclosures.NotYours.
+        """
+        access = self.access[self.cleaned_data["record"]]
+        files = [
+            NewAttachment(one.name or "file", one.content_type or "application/octet-stream", one.read())
+            for one in self.cleaned_data["attachments"]
+        ]
+        return [*enclosures.chosen(access, self.cleaned_data.get("documents", [])), *files]
+
+    def clean_attachments(self) -> list[UploadedFile]:
+        files: list[UploadedFile] = self.cleaned_data["attachments"]
         if sum(each.size or 0 for each in files) > compose.most_octets():
             raise forms.ValidationError(
                 "These files are too large for one message. Send fewer or smaller ones."
             )
         return files
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        documents = cleaned.get("documents") or []
+        if documents and cleaned.get("record"):
+            own = {value for value, _ in enclosures.choices(self.access[cleaned["record"]])}
+            if not set(documents) <= own:
+                self.add_error(
+                    "documents",
+                    "These belong to another record. Send those of the record you write from.",
+                )
+        if cleaned.get("package") and not documents and not cleaned.get("attachments"):
+            self.add_error("package", "Choose what is to go into the package.")
+        return cleaned
+
+
+def _grants(account: Account, records: Mapping[str, Record]) -> list[Grant]:
+    grants = grants_of(account).filter(record__in=[record.pk for record in records.values()])
+    return list(grants.select_related("record__holder").order_by("record__created"))
 
 
 def writers(account: Account) -> list[Record]:

@@ -15,7 +15,7 @@ from healthvault.audit import trail
 from records.access import messages_visible_to, signed_in, whole_records_of
 from records.models import Message, Right
 
-from . import addresses, compose
+from . import addresses, compose, enclosures
 from .agent.errors import AgentError
 from .compose_forms import ComposeForm, writers
 from .models import OutboundMail
@@ -38,10 +38,16 @@ def write(request: HttpRequest) -> HttpResponse:
                 messages.success(request, "Your message is on its way. Here you see whom it has reached.")
                 return redirect("directmsg:sent_message", sent_id=sent.pk)
     else:
-        wanted = {"to": request.GET.get("to", ""), "record": request.GET.get("record", "")}
-        form = ComposeForm(account, initial={name: value for name, value in wanted.items() if value})
+        form = ComposeForm(account, initial=_wanted(request))
     pairs = [(record, addresses.primary_address(record)) for record in form.records.values()]
     return render(request, "directmsg/compose.html", {"form": form, "writers": pairs})
+
+
+def _wanted(request: HttpRequest) -> dict[str, Any]:
+    """What a link to this page may fill in: whom to write to, from which record, and what to enclose."""
+    wanted: dict[str, Any] = {name: request.GET.get(name, "") for name in ("to", "record")}
+    wanted["documents"] = request.GET.getlist("enclose")
+    return {name: value for name, value in wanted.items() if value}
 
 
 def _queue(request: HttpRequest, form: ComposeForm) -> Message | None:
@@ -56,7 +62,10 @@ def _queue(request: HttpRequest, form: ComposeForm) -> Message | None:
             cleaned["text"],
             form.new_attachments,
             message_pk=form.message_pk,
+            package=cleaned["package"],
         )
+    except enclosures.NotYours:
+        form.add_error("documents", "One of these is no longer there. Choose again.")
     except compose.BadRecipient as error:
         form.add_error("to", str(error))
     except compose.CannotSend as error:

@@ -32,7 +32,7 @@ from trust.pki.errors import PkiError
 from . import confirmations, inbox, transport
 from .agent.errors import AgentError
 from .agent.identity import Identity
-from .agent.outgoing import CIPHER, KEY_TRANSPORT, only_recipients, seal_message
+from .agent.outgoing import CIPHER, KEY_TRANSPORT, seal_message
 from .compose import content_of
 from .models import MailEvent, OutboundMail, PartnerDomain
 from .recipients import Unreachable, certificates_for
@@ -232,16 +232,18 @@ def _seal(
 
 
 def _plain(mail: OutboundMail, reachable: Sequence[OutboundMail]) -> bytes:
-    """What is sealed: a person's message is written to all whom it reaches, those sealed before as well."""
+    """What is sealed: a person's message is written to all whom it reaches, those sealed before as well.
+
+    Who is not written to stands nowhere in it: a receiver compares To and Cc with the envelope.
+    """
     if mail.kind != OutboundMail.Kind.MESSAGE:
         return str(mail.content).encode("ascii")
     message = mail.message
     if message is None:
         raise Shredded("the message is gone")
-    everybody = list(message.outbound.order_by("pk"))
-    trusted = [copy.recipient for copy in everybody if copy.sealed_id is not None]
-    trusted += [copy.recipient for copy in reachable]
-    return only_recipients(content_of(message, everybody), trusted)
+    now = {copy.pk for copy in reachable}
+    everybody = message.outbound.order_by("pk")
+    return content_of(message, [copy for copy in everybody if copy.sealed_id is not None or copy.pk in now])
 
 
 def _key_transports(
