@@ -304,7 +304,7 @@ def _domain(anchors: _AnchorSet, name: str) -> Domain:
 def _anchor_set(token: UUID | None) -> _AnchorSet:
     # The token was read before the rows: what is kept under it may be newer than it, never older.
     if token is None or _kept.anchors.token != token:
-        _kept.anchors = _read_anchors(token)
+        _kept.anchors = _read_anchors(token, _kept.anchors)
     return _kept.anchors
 
 
@@ -314,10 +314,11 @@ def _crl_set(token: UUID | None) -> _CrlSet:
     return _kept.crls
 
 
-def _read_anchors(token: UUID | None) -> _AnchorSet:
+def _read_anchors(token: UUID | None, before: _AnchorSet) -> _AnchorSet:
     used: list[_AnchorRow] = []
     stopped: set[tuple[str, UUID | None]] = set()
-    certificates: dict[str, Certificate] = {}
+    # What was read of a certificate stays with it: most anchors outlive a change of the set.
+    certificates = {row.certificate.sha256: row.certificate for row in before.rows}
     labels = usable_labels()
     rows = Anchor.objects.exclude(state=Anchor.State.WITHDRAWN).order_by("sha256", "id")
     for row in rows.values(
@@ -337,7 +338,9 @@ def _read_anchors(token: UUID | None) -> _AnchorSet:
             domain_id = row["bundle__uses__domain_id"]
             incoming = incoming and bool(row["bundle__uses__incoming"])
             outgoing = outgoing and bool(row["bundle__uses__outgoing"])
-        certificate = certificates.setdefault(row["sha256"], Certificate(bytes(row["der"])))
+        certificate = certificates.get(row["sha256"])
+        if certificate is None:
+            certificate = certificates[row["sha256"]] = Certificate(bytes(row["der"]))
         used.append(_AnchorRow(certificate, domain_id, incoming, outgoing))
     domains = {row.name: row for row in Domain.objects.all()}
     return _AnchorSet(token, domains, tuple(used), frozenset(stopped))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -60,6 +60,9 @@ class Certificate:
     Construction reads the layout only and raises MalformedCertificate when there is none. Everything else is
     read when asked for, by `cryptography`, and raises MalformedCertificate, BadSerial or DuplicateExtension.
     """
+
+    #: As OpenSSL holds it, kept here by `trust.pki.openssl`.
+    openssl: Any = None
 
     def __init__(self, der: bytes) -> None:
         self.der = der

@@ -118,11 +118,13 @@ def _context(
     store = crypto.X509Store()
     store.set_time(at.astimezone(UTC))
     store.set_flags(flags)
-    store.add_cert(_load(_as_anchor(path)))
+    anchor = path[-1]
+    needs_flag = len(path) > 1 and anchor.basic_constraints is None
+    store.add_cert(_load(_as_anchor(path)) if needs_flag else _loaded(anchor))
     for crl in crls:
         crl.add_to(store)
-    between = [_load(each.der) for each in (*path[1:-1], *signers)]
-    return crypto.X509StoreContext(store, _load(path[0].der), between)
+    between = [_loaded(each) for each in (*path[1:-1], *signers)]
+    return crypto.X509StoreContext(store, _loaded(path[0]), between)
 
 
 def _as_anchor(path: Sequence[Certificate]) -> bytes:
@@ -135,6 +137,16 @@ def _as_anchor(path: Sequence[Certificate]) -> bytes:
     if len(path) > 1 and anchor.basic_constraints is None:
         return anchor.with_ca_flag()
     return anchor.der
+
+
+def _loaded(certificate: Certificate) -> crypto.X509:
+    """The certificate as OpenSSL holds it, read once: one verdict asks for it several times.
+
+    Sharing is safe: a store counts a reference, and what verification notes in it follows from its bytes.
+    """
+    if certificate.openssl is None:
+        certificate.openssl = _load(certificate.der)
+    return certificate.openssl
 
 
 def _load(der: bytes) -> crypto.X509:
