@@ -32,6 +32,8 @@ MOST_OFFERED = 50
 #: The mark (`Attachment.code`) of what goes into a package.
 PACKAGED = "xdm"
 _MOST_IDS = 10
+#: As the context writes them.
+_GENDERS = {"male": "M", "female": "F"}
 
 
 class NotYours(ValueError):
@@ -200,7 +202,7 @@ def _ids(patient: PatientFacts) -> tuple[PatientId, ...]:
 
 def _about(patient: PatientFacts) -> dict[str, str]:
     name = next((each for each in patient.names if each.family or each.given), None)
-    found = {"gender": patient.gender}
+    found = {"gender": _GENDERS.get(patient.gender, "")}
     if name is not None:
         found.update(givenName=" ".join(name.given[:1]), middleName=" ".join(name.given[1:]))
         found["surname"] = name.family

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
@@ -30,8 +31,11 @@ from trust.pki.policy import TrustContext
 
 from . import addresses, confirmations, notices, notify, parcels
 from .agent import incoming
+from .agent.context import DirectContext, context_part
 from .agent.errors import AgentError
 from .agent.identity import Identity
+from .agent.message import Attachment
+from .agent.request import is_request, read_request
 from .models import DirectAddress, InboundMail, MailEvent
 from .outcomes import explain
 
@@ -254,9 +258,11 @@ def to_incoming(
 
     `subject` replaces the message's own (the real subject of mail to newuser).
     """
-    parts = intake.store_parts(
-        holder, ((part.filename, part.content_type, part.data()) for part in opened.parts)
-    )
+    context = opened.context
+    # The part that a context stands in is told as such, and is no file of its own.
+    named = context_part(opened.fields, opened.root) if context else None
+    parts = [part for part in opened.parts if part.part is not named]
+    stored = intake.store_parts(holder, ((part.filename, part.content_type, part.data()) for part in parts))
     return intake.IncomingMessage(
         from_address=opened.from_address,
         from_name=opened.from_name,
@@ -270,8 +276,19 @@ def to_incoming(
         size=mail.size,
         signers=tuple(incoming.signer_json(signer) for signer in opened.signers),
         raw=str(mail.raw_id),
-        parts=parts,
+        parts=stored,
+        about=_about(context, parts),
     )
+
+
+def _about(context: DirectContext | None, parts: Sequence[Attachment]) -> dict[str, Any] | None:
+    """What the sender says the message is about: its context, and the request.txt of Blue Button+."""
+    said: dict[str, Any] = {"context": context.to_json()} if context else {}
+    written = next((part for part in parts if is_request(part.filename)), None)
+    request = read_request(written.data()) if written else None
+    if request:
+        said["request"] = request.to_json()
+    return said or None
 
 
 def take_over_raw(mail: InboundMail, holder: HolderKey, holder_secret: bytes | None = None) -> None:

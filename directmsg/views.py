@@ -18,7 +18,7 @@ from healthvault.store.downloads import download
 from records import filing
 from records.access import messages_visible_to, open_access, signed_in, whole_records_of
 from records.models import Attachment, Document, Message, Right
-from records.unpacked import contents_of
+from records.unpacked import about_of, contents_of
 
 from . import addresses, html_mail, pickup
 
@@ -73,6 +73,7 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
         "message": shown,
         "record": shown.record,
         "contents": contents,
+        "about": about_of(shown),
         "links": _links(shown),
         "claimed": "claimed" in request.GET,
         "address": addresses.primary_address(shown.record),

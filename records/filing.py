@@ -74,6 +74,7 @@ def file_message(
         sent=incoming.sent,
         size=incoming.size,
         signers=list(incoming.signers),
+        about=incoming.about,
         raw_id=incoming.raw,
     )
     for position, part in enumerate(incoming.parts):
@@ -153,6 +154,7 @@ def _file_document(attachment: Attachment, stored: StoredDocument, *, patient_co
         item_type=stored.item_type,
         content_type=stored.content_type[:127],
         digest=lookup_hash("document", f"{record.pk}:{stored.sha256}"),
+        package=stored.package,
         patient_confirmed=patient_confirmed,
     )
     jobs.ring(task, str(document.pk))

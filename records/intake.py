@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,10 @@ from records.clinical.errors import ClinicalError, UnsupportedDocument
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A clinical document found in a part: its blob (the part's own, or that of a member of a zip)."""
+    """A clinical document found in a part: its blob (the part's own, or that of a member of a zip).
+
+    `package` is what an XDM package said about it, as plain JSON.
+    """
 
     blob: str
     kind: str
@@ -29,6 +32,7 @@ class StoredDocument:
     filename: str
     content_type: str
     patient: str = ""
+    package: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class IncomingMessage:
     signers: tuple[dict[str, Any], ...] = ()
     raw: str | None = None
     parts: tuple[StoredPart, ...] = field(default=())
+    about: dict[str, Any] | None = None
 
     @property
     def blobs(self) -> list[str]:
@@ -93,14 +98,18 @@ class IncomingMessage:
 
 
 def store_parts(holder: HolderKey, parts: Iterable[tuple[str, str, bytes]]) -> tuple[StoredPart, ...]:
-    """Store (filename, content type, bytes) parts under `holder`, looking into each for documents."""
-    return tuple(_store_part(holder, *part) for part in parts)
+    """Store (filename, content type, bytes) parts under `holder`, looking into each for documents.
+
+    What an XDM package holds besides clinical documents (a letter in PDF) follows it as parts of their own.
+    """
+    return tuple(stored for part in parts for stored in _store_part(holder, *part))
 
 
-def _store_part(holder: HolderKey, filename: str, content_type: str, data: bytes) -> StoredPart:
+def _store_part(holder: HolderKey, filename: str, content_type: str, data: bytes) -> list[StoredPart]:
     blob = str(store_blob(holder, data).pk)
     digest = hashlib.sha256(data).hexdigest()
     documents: Sequence[StoredDocument] = ()
+    others: list[StoredPart] = []
     code = ""
     if data and detect.may_be_document(content_type, filename):
         found = detect.detect(data, content_type, filename)
@@ -109,26 +118,32 @@ def _store_part(holder: HolderKey, filename: str, content_type: str, data: bytes
         elif found.code != UnsupportedDocument.code:
             code = found.code
     elif archive.may_be_archive(content_type, filename, data):
-        documents, code = _documents_inside(holder, data)
-    return StoredPart(blob, filename, content_type, len(data), digest, tuple(documents), code)
+        documents, others, code = _unpacked(holder, data)
+    whole = StoredPart(blob, filename, content_type, len(data), digest, tuple(documents), code)
+    return [whole, *others]
 
 
-def _documents_inside(holder: HolderKey, data: bytes) -> tuple[list[StoredDocument], str]:
-    """The clinical documents of a zip or XDM package, each stored on its own."""
+def _unpacked(holder: HolderKey, data: bytes) -> tuple[list[StoredDocument], list[StoredPart], str]:
+    """The clinical documents of an archive, each stored on its own, and what else a package names."""
     try:
-        members = archive.read_documents(data)
+        package = archive.read_package(data)
     except ClinicalError as error:
-        return [], error.code
-    documents = []
-    for member in members:
+        return [], [], error.code
+    documents: list[StoredDocument] = []
+    others: list[StoredPart] = []
+    for member in package.documents:
         found = detect.detect(member.data, member.content_type, member.filename)
+        if not found.kind and package.submission is None:
+            continue
+        blob = str(store_blob(holder, member.data).pk)
+        digest = hashlib.sha256(member.data).hexdigest()
         if found.kind:
-            blob = str(store_blob(holder, member.data).pk)
-            digest = hashlib.sha256(member.data).hexdigest()
-            documents.append(
-                _describe(found, blob, digest, member.filename, member.content_type, member.data)
-            )
-    return documents, ""
+            stored = _describe(found, blob, digest, member.filename, member.content_type, member.data)
+            documents.append(replace(stored, package=package.told(member)))
+        else:
+            name = archive.shown_name(member)
+            others.append(StoredPart(blob, name, member.content_type, len(member.data), digest))
+    return documents, others, ""
 
 
 def _describe(

@@ -198,6 +198,9 @@ class Message(models.Model):
     received = models.DateTimeField(default=timezone.now)
     size = models.PositiveBigIntegerField(default=0)
     signers = models.JSONField(default=list)
+    #: What the sender says it is about: `context` (Direct Context) and `request` (Blue Button+ request.txt),
+    #: as plain JSON. A hint for people; nothing is filed because of it.
+    about = SealedField(holder="record.holder", json=True, null=True)
     raw = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="+")
     opened = models.DateTimeField(null=True)
     deleted = models.DateTimeField(null=True)
@@ -276,6 +279,8 @@ class Document(models.Model):
     content_type = models.CharField(max_length=127)
     digest = models.CharField(max_length=64)
     facts = SealedField(holder="record.holder", json=True, null=True)
+    #: What an XDM package said about it, as it came.
+    package = SealedField(holder="record.holder", json=True, null=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     code = models.CharField(max_length=40, blank=True)
     patient_confirmed = models.BooleanField(default=False)

@@ -100,6 +100,7 @@ def _messages(record: Record) -> Iterator[dict[str, Any]]:
             "received": message.received,
             "size": message.size,
             "signers": message.signers,
+            "about": message.about,
             "opened": message.opened,
             "deleted": message.deleted,
             "raw": message_path(message.pk) if message.raw_id else None,

@@ -353,7 +353,7 @@ class _Restoring:
 
 _MESSAGE = (
     *("from_address", "from_name", "to_addresses", "organization_name", "message_id"),
-    *("subject", "text", "html", "size"),
+    *("subject", "text", "html", "size", "about"),
 )
 _ATTACHMENT = ("position", "filename", "content_type", "size", "sha256", "code")
 

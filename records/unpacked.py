@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count
@@ -61,6 +62,64 @@ class Contents:
         """Whether a page should ask again by itself: something is unread, and has not been for long."""
         newest = [f.document.created for part in self.parts for f in part.documents if f.unread]
         return bool(newest) and max(newest) > timezone.now() - ASKING
+
+
+_PATIENT = {
+    "givenName": "Given name",
+    "middleName": "Middle name",
+    "surname": "Family name",
+    "dateOfBirth": "Born",
+    "gender": "Gender",
+    "telephoneNumber": "Telephone",
+    "streetAddress": "Street",
+    "postalCode": "Postal code",
+    "localityName": "Town",
+    "stateOrProvinceName": "State or province",
+    "country": "Country",
+    "directAddress": "Direct address",
+}
+_GENDERS = {"f": "female", "m": "male", "o": "other", "u": "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the sender says a message is about, as terms and values for people, in two lists."""
+
+    context: tuple[tuple[str, str], ...] = ()
+    request: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.context or self.request)
+
+
+def about_of(message: Message) -> About:
+    """The context of a message and its Blue Button+ request, where it came with them."""
+    said = message.about or {}
+    return About(_context_rows(said.get("context") or {}), _request_rows(said.get("request") or {}))
+
+
+def _context_rows(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    patient = said.get("patient", {})
+    rows = [("Kind", said.get("type", "").replace("/", " ")), ("Purpose", said.get("purpose", ""))]
+    for key, label in _PATIENT.items():
+        value = patient.get(key, "")
+        rows.append((label, _GENDERS.get(value.lower(), value) if key == "gender" else value))
+    ids = [each.rpartition(":")[2] for each in said.get("patient_ids", [])]
+    rows.append(("Identifier there", ", ".join(ids)))
+    return tuple((label, value) for label, value in rows if value)
+
+
+def _request_rows(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    recurring = said.get("recurring")
+    again = "" if recurring is None else "Yes" if recurring else "No"
+    rows = [
+        ("Sent to", said.get("destination", "")),
+        ("Patient", said.get("patient", "")),
+        ("Data holder", said.get("data_holder", "")),
+        ("Will be sent again", again),
+        *((f"Source of {each['filename']}", each["source"].lower()) for each in said.get("sources", [])),
+    ]
+    return tuple((label, value) for label, value in rows if value)
 
 
 def contents_of(message: Message) -> Contents:

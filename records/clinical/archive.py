@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from posixpath import normpath
+from typing import Any
 
 from records.clinical import xdm, xml
 from records.clinical.errors import (
@@ -116,6 +117,30 @@ class Package:
 
     documents: tuple[ArchivedDocument, ...]
     submission: Submission | None = None
+
+    def told(self, document: ArchivedDocument) -> dict[str, Any] | None:
+        """What the package says about one of its documents, as plain JSON; None when it is none.
+
+        ``created`` and ``sent`` are ISO 8601 in the precision given, ``damaged`` stands where hash or size do
+        not fit the bytes.
+        """
+        sent = self.submission
+        if sent is None:
+            return None
+        said = {
+            "title": document.title,
+            "type": document.type_name,
+            "created": _iso(document.creation_time),
+            "author": ", ".join(document.authors) or document.institution,
+            "patient": _person_name(f"^{document.patient.get('PID-5', '')}"),
+            "patient_id": document.source_patient,
+            "document_id": document.unique_id,
+            "sender": sent.author or sent.author_address,
+            "sent": _iso(sent.time),
+            "comments": sent.comments,
+            "damaged": document.intact is False,
+        }
+        return {name: value for name, value in said.items() if value}
 
 
 def may_be_archive(content_type: str | None, filename: str | None, data: bytes) -> bool:
@@ -438,6 +463,22 @@ def _intact(data: bytes, digest: str, size: str) -> bool | None:
         return None
     right = not digest or _sha1(data) == digest
     return right and (not size.isdecimal() or int(size) == len(data))
+
+
+def shown_name(document: ArchivedDocument) -> str:
+    """A file name for a document: its title, with the ending that its file has."""
+    own = document.filename.rpartition("/")[2]
+    ending = own.rpartition(".")[2].lower() if "." in own else ""
+    title = " ".join(document.title.replace("/", " ").replace("\\", " ").split())[:120]
+    if not title:
+        return own
+    return title if not ending or title.lower().endswith(f".{ending}") else f"{title}.{ending}"
+
+
+def _iso(stamp: str) -> str:
+    """A DTM of HL7 version 2 as a date of ISO 8601, to the day at most; empty when it is none."""
+    match = re.match(r"(\d{4})(\d{2})?(\d{2})?", stamp)
+    return "-".join(filter(None, match.groups())) if match else ""
 
 
 def _localized(element: Element, rim: str, tag: str = "Name") -> str:
