@@ -34,7 +34,7 @@ _NAME = re.compile(r'"name":"((?:[^"\\]|\\.)*)"')
 _CODES = re.compile(r'"codes":\[(.*?)\],"name":')
 _CODE = re.compile(r'"system":(?:"([^"\\]*)"|null),"code":"([^"\\]*)"')
 _PANEL_PATH = re.compile(r'"url":"urn:healthvault-direct:panel-path","valueString":"([^"\\]*)"')
-_START, _END, _STATUS = _field("start"), _field("end"), _field("status")
+_START, _END, _STATUS, _VALUE = _field("start"), _field("end"), _field("status"), _field("value")
 
 
 class Fact:
@@ -119,6 +119,11 @@ class Fact:
         if self._content is None and (found := _NAME.search(self._text)):
             return str(json.loads(f'"{found[1]}"')) if "\\" in found[1] else found[1]
         return str(self.content.get("name") or "")
+
+    @property
+    def said_value(self) -> str:
+        """The value as it was sent, without its unit; empty also for one with a quotation mark in it."""
+        return self._flat("value", _VALUE)
 
     @property
     def coded(self) -> list[tuple[str, str]]:

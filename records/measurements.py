@@ -101,6 +101,11 @@ class Reading:
     def date(self) -> str:
         return self.fact.date
 
+    @property
+    def drawable(self) -> bool:
+        """Whether its course may be a chart."""
+        return number_in(self.fact.said_value) is not None or bool(_parts(self.fact))
+
 
 def _parts(fact: Fact) -> str:
     """The parts of an observation that has no value of its own (FHIR Observation.component)."""
@@ -118,6 +123,11 @@ class Panel:
     @property
     def fact(self) -> Fact:
         return self.readings[0].fact
+
+    @property
+    def ranged(self) -> bool:
+        """Whether any value has a reference range."""
+        return any(reading.ranges for reading in self.readings)
 
     @property
     def when(self) -> str:
@@ -198,10 +208,11 @@ class Course:
 
 
 def courses(facts: Iterable[Fact]) -> list[Course]:
-    """What was measured more than once, by name."""
+    """What was measured in numbers more than once, by name."""
     found: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
-        found[analyte(fact)].append(fact)
+        if number_in(fact.said_value) is not None:
+            found[analyte(fact)].append(fact)
     made = [
         Course(max(several, key=lambda fact: fact.date), len({fact.date or fact.id for fact in several}))
         for several in found.values()

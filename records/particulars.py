@@ -6,6 +6,7 @@ where it gives one numeric reference range in the value's own unit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -59,6 +60,10 @@ _DONE_ANYWAY = frozenset(
         "vital_signs",
         "social_history",
         "procedures",
+        # Many senders put it on every line of the list of what is taken now.
+        "medications",
+        "admission_medications",
+        "discharge_medications",
         "immunizations",
         "encounters",
         "functional_status",
@@ -114,6 +119,10 @@ _SYSTEMS = {
     "http://hl7.org/fhir/sid/ndc": "NDC",
     "http://www.ama-assn.org/go/cpt": "CPT",
 }
+_UNIT = r"\s*(?P<unit>[^\d\s()|,;:][^()|,;:]*)?"
+_FROM_TO = re.compile(rf"(?P<low>\d+(?:\.\d+)?)\s*(?:-|–|to)\s*(?P<high>\d+(?:\.\d+)?){_UNIT}")
+_BELOW = re.compile(rf"(?:<|<=|≤)\s*(?P<high>\d+(?:\.\d+)?){_UNIT}")
+_ABOVE = re.compile(rf"(?:>|>=|≥)\s*(?P<low>\d+(?:\.\d+)?){_UNIT}")
 _PANEL = "urn:healthvault-direct:panel"
 _PANEL_PATH = "urn:healthvault-direct:panel-path"
 #: FHIR R4 EventTiming: when in the day a medicine is taken.
@@ -157,6 +166,9 @@ class Mark:
 def name(kind: str, content: Json) -> str:
     """What the item is, with a denial in words."""
     said = str(content.get("name") or "").strip() or _name_by_code(content)
+    if kind == "vital_signs" and len(said) > 4 and said.isupper():
+        # "HEART RATE": capitals are how some products store a name, and mean nothing.
+        said = said.capitalize()
     if content.get("negated") and not content.get("none_known"):
         return f"{_NOT.get(kind, 'Not')}: {said}"
     return said
@@ -281,18 +293,34 @@ def components(content: Json) -> list[tuple[str, str]]:
 def limits(content: Json) -> tuple[Decimal | None, Decimal | None] | None:
     """Low and high of the one numeric reference range in the value's own unit; None where there is none.
 
+    A range written as text counts when it is nothing but numbers and that unit ("4.3-10.8", "< 130 mg/dL").
     Words beside a range may say for whom it holds, or that it is none of the normal ones.
     """
     resource = _resource(content)
     measured, given = resource.get("valueQuantity"), resource.get("referenceRange", ())
-    if not measured or len(given) != 1 or given[0].get("text"):
+    if not measured or len(given) != 1:
         return None
-    low, high = given[0].get("low"), given[0].get("high")
+    low, high, text = given[0].get("low"), given[0].get("high"), str(given[0].get("text", ""))
+    if text:
+        return None if low or high else _written_limits(text, str(measured.get("unit", "")))
     if not (low or high):
         return None
     if any(end and end.get("unit", "") != measured.get("unit", "") for end in (low, high)):
         return None
     return (Decimal(str(low["value"])) if low else None, Decimal(str(high["value"])) if high else None)
+
+
+def _written_limits(text: str, unit: str) -> tuple[Decimal | None, Decimal | None] | None:
+    for pattern in (_FROM_TO, _BELOW, _ABOVE):
+        found = pattern.fullmatch(text.strip())
+        if found is None:
+            continue
+        if (found["unit"] or "").strip().casefold() not in ("", unit.casefold()):
+            return None
+        ends = found.groupdict()
+        low, high = (Decimal(ends[end]) if ends.get(end) else None for end in ("low", "high"))
+        return None if low is not None and high is not None and low > high else (low, high)
+    return None
 
 
 def dosage(content: Json) -> str:

@@ -26,7 +26,7 @@ from .models import Document, Entry
 PAGE, PANELS, ROWS, MOMENTS = 50, 20, 100, 50
 #: No more text of documents is searched at once than this, the newest first; the page says so.
 MOST_BYTES = 64 * 1024 * 1024
-WIDE, NARROW = 720, 340
+WIDE, NARROW = 1000, 340
 
 
 def _facts(access: Access, *only: str) -> list[Fact]:
@@ -107,6 +107,7 @@ def trend(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     wanted = measurements.analyte(Fact(str(entry.pk), entry.kind, entry.content))
     facts = [fact for fact in _facts(access, entry.kind) if measurements.analyte(fact) == wanted]
     found = trends.trend(facts)
+    rows = found.rows
     charts = [
         {
             "unit": one.unit,
@@ -124,7 +125,9 @@ def trend(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
         "kind_name": kinds.kind_name(entry.kind),
         "trend": found,
         "charts": charts,
-        "page": _page(request, list(found.values), ROWS),
+        "page": _page(request, rows, ROWS),
+        "count": len(rows),
+        "ranged": any(row.ranges for row in rows),
         "query": "",
     }
     return render(request, "records/trend.html", context)

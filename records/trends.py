@@ -90,14 +90,6 @@ class Value:
             return ""
         return f"{self.number.quantize(Decimal('0.1')).normalize():f} {self.drawn_unit}"
 
-    @property
-    def mark(self) -> particulars.Mark | None:
-        return self.fact.mark
-
-    @property
-    def ranges(self) -> str:
-        return "; ".join(self.fact.ranges)
-
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -141,12 +133,60 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a value, or the two of a blood pressure."""
+
+    values: tuple[Value, ...]
+
+    @property
+    def value(self) -> Value:
+        return self.values[0]
+
+    @property
+    def shown(self) -> str:
+        if len(self.values) == 1:
+            return self.value.shown
+        numbers = "/".join(str(value.number) for value in self.values)
+        return f"{numbers} {self.value.unit}".rstrip()
+
+    @property
+    def role(self) -> str:
+        return self.value.role.capitalize() if len(self.values) == 1 else ""
+
+    @property
+    def marks(self) -> list[particulars.Mark]:
+        return measurements.Reading(tuple(dict.fromkeys(value.fact for value in self.values))).marks
+
+    @property
+    def ranges(self) -> str:
+        return measurements.Reading(tuple(dict.fromkeys(value.fact for value in self.values))).ranges
+
+
+@dataclass(frozen=True, slots=True)
 class Trend:
     """All values of one analyte, newest first, and the charts of those that can be drawn."""
 
     name: str
     values: tuple[Value, ...]
     charts: tuple[Chart, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The lines of the table: the two pressures of one moment and source as one, each used once."""
+        lower: dict[tuple[str, str, str, str], list[Value]] = defaultdict(list)
+        for value in self.values:
+            if value.role == "diastolic" and value.drawn:
+                lower[_together(value)].append(value)
+        pairs = {}
+        for value in self.values:
+            if value.role == "systolic" and value.drawn and lower[_together(value)]:
+                pairs[id(value)] = lower[_together(value)].pop(0)
+        joined = {id(value) for value in pairs.values()}
+        return [
+            Row((value, pairs[id(value)])) if id(value) in pairs else Row((value,))
+            for value in self.values
+            if id(value) not in joined
+        ]
 
     @property
     def undrawn(self) -> int:
@@ -180,6 +220,10 @@ def _values(fact: Fact) -> list[Value]:
             said, _, printed = written.partition(" ")
             parts.append(_value(fact, said, unit(printed), which))
     return parts or [_value(fact, "", "", measurements.role(fact))]
+
+
+def _together(value: Value) -> tuple[str, str, str, str]:
+    return value.fact.filing, value.fact.panel_path, value.fact.start, value.unit
 
 
 def _value(fact: Fact, said: str, printed: str, role: str) -> Value:

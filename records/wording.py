@@ -87,6 +87,13 @@ def unit_in_words(unit: str | None) -> str:
     text = (unit or "").strip()
     if text in _UNITS:
         return _UNITS[text]
-    text = text.replace("[IU]", "IU").replace("10*3", "10³").replace("10*6", "10⁶").replace("10*9", "10⁹")
+    # "10+3/ul" is what some products make of "10*3/uL".
+    text = (
+        text.replace("10+", "10*")
+        .replace("[IU]", "IU")
+        .replace("10*3", "10³")
+        .replace("10*6", "10⁶")
+        .replace("10*9", "10⁹")
+    )
     text = re.sub(r"\bu([glL])\b|\bumol\b", lambda found: f"µ{found[0][1:]}", text)
     return _ANNOTATION.sub(r" \1", text).replace("_", " ").strip() if "{" in text else text

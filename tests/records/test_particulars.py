@@ -137,7 +137,8 @@ def test_a_name_says_what_is_and_what_is_not(kind, content, words):
     ("kind", "status", "words"),
     [
         ("results", "completed", ""),
-        ("medications", "completed", "Completed"),
+        ("medications", "completed", ""),
+        ("goals", "completed", "Completed"),
         ("problems", "inactive", "No longer active"),
         ("results", "entered-in-error", "Entered in error"),
         ("problems", "well-managed", "Well managed"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from records import chart, measurements, trends
+from records import chart, measurements, particulars, trends
 from records.facts import Fact
 
 LOINC = "http://loinc.org"
@@ -275,3 +275,43 @@ def test_what_lists_are_made_by_is_the_same_read_or_unread():
     for name in ("start", "end", "date", "none_known", "negated", "said_name", "coded", "panel_path"):
         assert getattr(unread, name) == getattr(odd, name), name
     assert unread.content == odd.content
+
+
+def test_the_two_pressures_of_one_moment_are_one_row_of_the_table():
+    found = trends.trend([*pressures("140", "80", "2024-05-03"), *pressures("130", "85", "2024-06-03")[:1]])
+    assert [(row.role, row.shown) for row in found.rows] == [("Systolic", "130 mmHg"), ("", "140/80 mmHg")]
+    assert [mark.word for mark in found.rows[1].marks] == ["Systolic: above the range"]
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "limits"),
+    [
+        ("4.3–10.8", "10*3/uL", ("4.3", "10.8")),
+        ("4-5.6%", "%", ("4", "5.6")),
+        ("70 to 99 MG/DL", "mg/dL", ("70", "99")),
+        ("< 130 mg/dL", "mg/dL", (None, "130")),
+        (">=40 mg/dL", "mg/dL", ("40", None)),
+        ("4-5.6 mmol/L", "%", None),
+        ("<130 mg/dL (calc)", "mg/dL", None),
+        ("10-39 years: 55-110 mg/dL", "mg/dL", None),
+        ("4-5.6% in adults", "%", None),
+        ("9-5", "%", None),
+        ("NA", "%", None),
+    ],
+)
+def test_a_range_in_writing_counts_when_it_is_nothing_but_numbers(text, unit, limits):
+    found = particulars.limits(fact("6.8", unit, referenceRange=[{"text": text}]).content)
+    assert found == (limits and tuple(end and Decimal(end) for end in limits))
+
+
+def test_a_value_outside_a_written_range_is_marked():
+    mark = fact("6.8", "%", referenceRange=[{"text": "4-5.6%"}]).mark
+    assert mark is not None
+    assert mark.word == "Above the range"
+    assert fact("6.8", "%", referenceRange=[{"text": "4-5.6% in adults"}]).mark is None
+
+
+def test_capitals_of_a_vital_sign_are_not_shouted():
+    assert particulars.name("vital_signs", {"name": "HEART RATE"}) == "Heart rate"
+    assert particulars.name("vital_signs", {"name": "BMI"}) == "BMI"
+    assert particulars.name("results", {"name": "CBC WO DIFFERENTIAL"}) == "CBC WO DIFFERENTIAL"
