@@ -10,10 +10,11 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.urls import reverse
 
+from healthvault.outbox.letters import absolute, render
 from healthvault.outbox.mail import queue_mail
 from healthvault.store.faults import fault
 
-from . import notices, notify
+from . import notices
 from .agent.report import OpenedMessage
 from .models import InboundMail
 from .receive import finish
@@ -32,9 +33,9 @@ def deliver(mail: InboundMail, opened: OpenedMessage, organization_name: str) ->
 
 
 def _tell(mail: InboundMail, organization_name: str) -> None:
-    link = notify.absolute(reverse("directmsg:console_mail_one", args=[mail.pk]))
+    link = absolute(reverse("directmsg:console_mail_one", args=[mail.pk]))
     context = {"organization": organization_name, "mailbox": mail.recipient, "mail": mail.pk, "link": link}
-    subject, text, html = notify.render(KIND, context)
+    subject, text, html = render(KIND, context)
     for account in get_user_model()._default_manager.filter(is_staff=True, is_active=True):
         queue_mail(
             account.email, KIND, subject, text, html, dedupe_key=f"{KIND}:{mail.pk}:{account.pk}",

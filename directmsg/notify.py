@@ -7,15 +7,13 @@ word the sender chose except the organisation's name as it stands in our trust l
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from django.conf import settings
 from django.db.models import Max, Q
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
 from healthvault.outbox import mail
+from healthvault.outbox.letters import absolute, render
 from healthvault.outbox.mail import queue_mail
 from healthvault.outbox.models import Notification
 from records.access import custodians_to_notify
@@ -29,22 +27,6 @@ CODE = "pickup_code"
 FIND = "pickup_find"
 #: At most one mail to an address in this time; a later one waits.
 QUIET = timedelta(minutes=15)
-
-
-def absolute(path: str) -> str:
-    """A path of the portal as a link for a mail."""
-    return f"{settings.PUBLIC_URL}{path}"
-
-
-def render(name: str, context: dict[str, Any]) -> tuple[str, str, str]:
-    """Subject, text and HTML of the mail `name`."""
-    context = {"portal": settings.PUBLIC_URL, "ppe": settings.ENVIRONMENT == "ppe", **context}
-    subject = render_to_string(f"emails/{name}.subject.txt", context).strip()
-    return (
-        settings.EMAIL_SUBJECT_PREFIX + " ".join(subject.split()),
-        render_to_string(f"emails/{name}.txt", context),
-        render_to_string(f"emails/{name}.html", context),
-    )
 
 
 def parcel_waiting(parcel: Parcel, token: str, *, template: str = "parcel") -> Notification:

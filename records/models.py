@@ -464,8 +464,9 @@ class EntryVersion(models.Model):
 class Invitation(models.Model):
     """An offer of a grant, sent to a mailbox: `pending` -> `active` | `rejected` | `withdrawn` | `locked`.
 
-    Whoever has the link from the mail may take it up, with the passcode where one was set, which the
-    inviter tells by another way. The link is kept as a hash, the address sealed beside its hash.
+    Whoever has the link from the mail may take it up with the passcode, which the inviter tells by another
+    way; where none was set, with an account that has shown to read the mailbox. The link is kept as a hash,
+    the address sealed beside its hash.
     """
 
     class State(models.TextChoices):

@@ -24,6 +24,8 @@ from .models import Account, Grant, Invitation, Record, Relationship, Right
 VALID_FOR = timedelta(days=14)
 MOST_PASSCODE_TRIES = 5
 MOST_PENDING = 25
+#: Invitations that one record may send in a day, those sent anew counted: we write to strangers for it.
+MOST_A_DAY = 20
 MOST_TEXT = 1024
 _PASSCODE = re.compile(r"[A-Za-z0-9]{6,10}")
 
@@ -62,6 +64,12 @@ class TooManyTries(Exception):
     code = "too_many_tries"
 
 
+class OtherMailbox(Exception):
+    """Without a passcode an invitation is for an account that has shown to read the invited mailbox."""
+
+    code = "other_mailbox"
+
+
 # --- inviting -------------------------------------------------------------------------------------------
 
 
@@ -87,6 +95,7 @@ def invite(
     with transaction.atomic():
         lock(record)
         _require_custodian(record, inviter)
+        _check_day(record)
         pending = Invitation.objects.filter(record=record, state=Invitation.State.PENDING)
         if pending.filter(expires__gt=timezone.now()).count() >= MOST_PENDING:
             raise SharingRefused(f"{MOST_PENDING} invitations wait for an answer already.")
@@ -129,6 +138,7 @@ def resend(invitation: Invitation, account: Account, *, passcode: str | None = N
     with transaction.atomic():
         lock(invitation.record)
         _require_custodian(invitation.record, account)
+        _check_day(invitation.record)
         if Invitation.objects.filter(pk=invitation.pk, state__in=open_states).update(**values) != 1:
             raise NoSuchInvitation("the invitation was answered or withdrawn")
         trail.record("invitation.resent", actor=account, record=invitation.record_id, subject=invitation.pk)
@@ -170,9 +180,13 @@ def find_invitation(token: str) -> Invitation:
 def accept(token: str, account: Account, passcode: str = "") -> Grant:
     """Take an invitation up; returns the grant, which never is less than what the person had.
 
-    Raises `NoSuchInvitation`, `WrongPasscode`, `TooManyTries`. A wrong passcode counts at once.
+    Raises `NoSuchInvitation`, `WrongPasscode`, `TooManyTries`, `OtherMailbox`. A wrong passcode counts at
+    once.
     """
     invitation = find_invitation(token)
+    if not invitation.passcode and not proofs.has(account, invitation.email_hash):
+        # Mails are forwarded, and read by others: the link alone says nothing of who has it.
+        raise OtherMailbox("the account does not read the invited mailbox")
     if invitation.passcode:
         _spend_try(invitation, account)
         if not check_password(passcode.strip(), invitation.passcode):
@@ -198,6 +212,14 @@ def reject(token: str, account: Account | None = None) -> None:
         _move(invitation, Invitation.State.REJECTED)
         action = "invitation.rejected"
         trail.record(action, actor=account, record=invitation.record_id, subject=invitation.pk)
+
+
+def _check_day(record: Record) -> None:
+    """Raises `SharingRefused` when a record has sent as many invitations as it may in a day."""
+    since = timezone.now() - timedelta(days=1)
+    sent = trail.history(record).filter(action__in=("invitation.created", "invitation.resent"), at__gt=since)
+    if sent.count() >= MOST_A_DAY:
+        raise SharingRefused(f"{MOST_A_DAY} invitations were sent today. Go on tomorrow.")
 
 
 def _spend_try(invitation: Invitation, account: Account) -> None:

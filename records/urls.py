@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import trend_views, views
+from . import sharing_views, trend_views, views
 
 app_name = "records"
 
@@ -28,4 +28,32 @@ urlpatterns = [
         views.document_file,
         name="document_file",
     ),
+    # People of a record, and being invited.
+    path("records/<uuid:record_id>/people/", sharing_views.people, name="people"),
+    path("records/<uuid:record_id>/people/invite/", sharing_views.invite, name="invite"),
+    path("records/<uuid:record_id>/people/<uuid:grant_id>/", sharing_views.person, name="person"),
+    path(
+        "records/<uuid:record_id>/people/<uuid:grant_id>/remove/",
+        sharing_views.remove_person,
+        name="remove_person",
+    ),
+    path(
+        "records/<uuid:record_id>/invitations/<uuid:invitation_id>/resend/",
+        sharing_views.resend,
+        name="resend",
+    ),
+    path(
+        "records/<uuid:record_id>/invitations/<uuid:invitation_id>/withdraw/",
+        sharing_views.withdraw,
+        name="withdraw",
+    ),
+    path("records/<uuid:record_id>/leave/", sharing_views.leave, name="leave"),
+    path("records/<uuid:record_id>/history/", sharing_views.history, name="history"),
+    path(
+        "records/<uuid:record_id>/items/<uuid:entry_id>/personal/",
+        sharing_views.personal,
+        name="personal",
+    ),
+    path("records/invited/", sharing_views.invited, name="invited"),
+    path("records/invited/<str:token>/", sharing_views.invited_link, name="invited_link"),
 ]

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from healthvault.audit import trail
-from records import editing, sharing
+from records import editing, proofs, sharing
 from records.access import visible_to
 from records.models import Account, Grant, Invitation, Record, Right
 from records.visibility import removed_entries, sees_documents, visible_entries
@@ -50,7 +50,7 @@ def test_an_invitation_is_taken_up(record, owner, friend):
 
 
 def test_a_wrong_passcode_counts_and_locks(record, owner, friend):
-    invitation, token = sharing.invite(record, owner, "t@people.example", Right.VIEW, passcode="Kite42")
+    invitation, token = sharing.invite(record, owner, "tomas@people.example", Right.VIEW, passcode="Kite42")
     assert "Kite42" not in invitation.passcode
     for left in range(sharing.MOST_PASSCODE_TRIES - 1, 0, -1):
         with pytest.raises(sharing.WrongPasscode) as wrong:
@@ -68,14 +68,33 @@ def test_a_wrong_passcode_counts_and_locks(record, owner, friend):
     assert sharing.accept(fresh, friend, "Heron77").right == Right.VIEW
 
 
+def test_without_a_passcode_the_link_is_for_who_reads_the_mailbox(record, owner, friend):
+    """Or for who was told the passcode: a link that was forwarded says nothing of who has it."""
+    _, token = sharing.invite(record, owner, "else@people.example", Right.VIEW)
+    with pytest.raises(sharing.OtherMailbox):
+        sharing.accept(token, friend)
+    proofs.add(friend, "Else@people.example")
+    assert sharing.accept(token, friend).right == Right.VIEW
+
+
+def test_a_record_sends_so_many_invitations_a_day(record, owner, monkeypatch):
+    monkeypatch.setattr(sharing, "MOST_A_DAY", 2)
+    first, _ = sharing.invite(record, owner, "one@people.example", Right.VIEW)
+    sharing.resend(first, owner)
+    with pytest.raises(sharing.SharingRefused, match="today"):
+        sharing.invite(record, owner, "two@people.example", Right.VIEW)
+    with pytest.raises(sharing.SharingRefused, match="today"):
+        sharing.resend(first, owner)
+
+
 @pytest.mark.parametrize("passcode", ["short", "elevenchars", "with space", "umlautü"])
 def test_passcodes_have_a_form(record, owner, passcode):
     with pytest.raises(sharing.SharingRefused):
-        sharing.invite(record, owner, "t@people.example", Right.VIEW, passcode=passcode)
+        sharing.invite(record, owner, "tomas@people.example", Right.VIEW, passcode=passcode)
 
 
 def test_rejecting_needs_no_passcode(record, owner, friend):
-    _, token = sharing.invite(record, owner, "t@people.example", Right.VIEW, passcode="Kite42")
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.VIEW, passcode="Kite42")
     sharing.reject(token)
     assert Invitation.objects.get().state == "rejected"
     with pytest.raises(sharing.NoSuchInvitation):
@@ -83,7 +102,7 @@ def test_rejecting_needs_no_passcode(record, owner, friend):
 
 
 def test_an_invitation_ends(record, owner, friend):
-    invitation, token = sharing.invite(record, owner, "t@people.example", Right.VIEW)
+    invitation, token = sharing.invite(record, owner, "tomas@people.example", Right.VIEW)
     Invitation.objects.update(expires=timezone.now() - timedelta(seconds=1))
     with pytest.raises(sharing.NoSuchInvitation):
         sharing.accept(token, friend)
@@ -94,7 +113,7 @@ def test_an_invitation_ends(record, owner, friend):
 
 
 def test_an_invitation_ends_with_its_inviters_right(record, owner, friend):
-    _, token = sharing.invite(record, owner, "t@people.example", Right.CUSTODIAN)
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.CUSTODIAN)
     sharing.accept(token, friend)
     _, other = sharing.invite(record, friend, "s@people.example", Right.VIEW)
     sharing.remove_grant(friend.grants.get(), owner)
@@ -103,7 +122,7 @@ def test_an_invitation_ends_with_its_inviters_right(record, owner, friend):
 
 
 def test_only_custodians_share(record, owner, friend):
-    _, token = sharing.invite(record, owner, "t@people.example", Right.MODIFY)
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.MODIFY)
     grant = sharing.accept(token, friend)
     with pytest.raises(sharing.SharingRefused):
         sharing.invite(record, friend, "x@people.example", Right.VIEW)
@@ -121,14 +140,14 @@ def test_the_last_custodian_stays(record, owner, friend):
         sharing.remove_grant(own, owner)
     with pytest.raises(sharing.LastCustodian):
         sharing.change_grant(own, owner, Right.VIEW)
-    _, token = sharing.invite(record, owner, "t@people.example", Right.CUSTODIAN)
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.CUSTODIAN)
     sharing.accept(token, friend)
     sharing.remove_grant(own, owner)
     assert Grant.objects.get().account == friend
 
 
 def test_an_account_that_is_gone_is_no_custodian(record, owner, friend):
-    _, token = sharing.invite(record, owner, "t@people.example", Right.CUSTODIAN)
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.CUSTODIAN)
     sharing.accept(token, friend)
     friend.is_active = False
     friend.save()
@@ -137,9 +156,9 @@ def test_an_account_that_is_gone_is_no_custodian(record, owner, friend):
 
 
 def test_an_invitation_never_takes_anything_away(record, owner, friend):
-    _, token = sharing.invite(record, owner, "t@people.example", Right.CUSTODIAN)
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.CUSTODIAN)
     sharing.accept(token, friend)
-    _, lower = sharing.invite(record, owner, "t@people.example", Right.VIEW)
+    _, lower = sharing.invite(record, owner, "tomas@people.example", Right.VIEW)
     assert sharing.accept(lower, friend).right == Right.CUSTODIAN
 
 
@@ -152,7 +171,7 @@ def test_an_invitation_never_takes_anything_away(record, owner, friend):
 )
 def test_custodians_are_not_limited(record, owner, offer):
     with pytest.raises(sharing.SharingRefused):
-        sharing.invite(record, owner, "t@people.example", Right.CUSTODIAN, **offer)
+        sharing.invite(record, owner, "tomas@people.example", Right.CUSTODIAN, **offer)
 
 
 def test_what_a_viewer_sees(record, owner, friend):
@@ -161,7 +180,7 @@ def test_what_a_viewer_sees(record, owner, friend):
     editing.add_item(record, owner, "problems", words("Gout"))
     secret = editing.add_item(record, owner, "allergies", words("Latex"))
     editing.set_personal(secret, owner, personal=True)
-    _, token = sharing.invite(record, owner, "t@people.example", Right.VIEW)
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.VIEW)
     grant = sharing.accept(token, friend)
     assert visible_entries(grant).count() == 2
     assert sees_documents(grant)

@@ -23,7 +23,7 @@ from django.utils import timezone
 from directmsg import compose, confirmations, inbox, pickup
 from directmsg.models import InboundMail, OutboundMail, Parcel
 from healthvault.store.blobs import store_blob
-from records import filing
+from records import filing, sharing
 from records.models import Document, Entry, Grant, Message, Record, Right
 from tests import factories, pki_factory
 from tests.directmsg.partners import PartnerMachine, parcel_body
@@ -103,6 +103,18 @@ RULES = {
     "records/<uuid:record_id>/documents/<uuid:document_id>/": reading(VIEWERS),
     "records/<uuid:record_id>/documents/<uuid:document_id>/file/": reading(VIEWERS),
     "records/<uuid:record_id>/documents/<uuid:document_id>/part/": reading(VIEWERS, 404),
+    # The people of a record, and what they did.
+    "records/<uuid:record_id>/people/": reading(OWNER),
+    "records/<uuid:record_id>/people/invite/": Rule(OWNER, OWNER, (("email", "a@people.example"),)),
+    "records/<uuid:record_id>/people/<uuid:grant_id>/": Rule(OWNER, OWNER, (("right", "1"),)),
+    "records/<uuid:record_id>/people/<uuid:grant_id>/remove/": acting(OWNER, sure="1"),
+    "records/<uuid:record_id>/invitations/<uuid:invitation_id>/resend/": Rule(OWNER, OWNER),
+    "records/<uuid:record_id>/invitations/<uuid:invitation_id>/withdraw/": acting(OWNER),
+    "records/<uuid:record_id>/leave/": Rule(VIEWERS, VIEWERS),
+    "records/<uuid:record_id>/history/": reading(OWNER),
+    "records/<uuid:record_id>/items/<uuid:entry_id>/personal/": acting(OWNER, personal="yes"),
+    "records/invited/": Rule(EVERYBODY, EVERYBODY, (("decline", "1"),), frozenset({200, 410})),
+    "records/invited/<str:token>/": reading(EVERYBODY),
     # Messages.
     "messages/": reading(SIGNED_IN),
     "messages/compose/": Rule(SIGNED_IN, SIGNED_IN),
@@ -270,12 +282,15 @@ def world() -> World:
         "entry_id": file.pk,
         "document_id": document.pk,
         "parcel_id": waiting.pk,
+        "invitation_id": sharing.invite(record, owner, "ida@people.example", Right.VIEW)[0].pk,
         "token": "x" * 43,
         "slug": "portal",
         "name": DOMAIN,
         **_of_the_console(),
     }
-    return World({name: str(value) for name, value in ids.items()}, _browsers(record, owner))
+    browsers = _browsers(record, owner)
+    ids["grant_id"] = Grant.objects.get(account__email="viewer@family.example").pk
+    return World({name: str(value) for name, value in ids.items()}, browsers)
 
 
 @cache
