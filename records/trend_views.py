@@ -22,6 +22,7 @@ from . import chart, kinds, measurements, search, timeline, trends
 from .access import Access, open_access
 from .facts import Fact, known, newest_first, open_facts
 from .models import Document, Entry
+from .views import anchor_prefix
 
 PAGE, PANELS, ROWS, MOMENTS = 50, 20, 100, 50
 #: No more text of documents is searched at once than this, the newest first; the page says so.
@@ -237,8 +238,3 @@ def _in_documents(access: Access, wanted: list[str]) -> tuple[list[dict[str, Any
         if passages:
             found.append({"document": document, "passages": passages, "prefix": anchor_prefix(document)})
     return found, left_out
-
-
-def anchor_prefix(document: Document) -> str:
-    """What every id of a document's text begins with in its page."""
-    return f"d{document.pk.hex[-8:]}"

@@ -135,35 +135,37 @@ def document(request: HttpRequest, record_id: str, document_id: str) -> HttpResp
     try:
         view = narrative.render(
             open_blob(shown.blob),
-            prefix=f"d{shown.pk.hex[-8:]}",
+            prefix=anchor_prefix(shown),
             picture_url=lambda path: f"{part}?{urlencode({'path': path})}",
+            place=_place_in(access, shown, request.GET.get("item", "")),
         )
     except ClinicalError as error:
         return render(request, "records/document.html", {"record": record, "document": shown, "error": error})
-    found = _section_with(view, _path_in(access, shown, request.GET.get("item", "")))
-    context = {"record": record, "document": shown, "view": view, "found": found}
+    context = {"record": record, "document": shown, "view": view, "access": access}
     return render(request, "records/document.html", context)
 
 
-def _path_in(access: Access, shown: Document, item: str) -> str:
-    """Where in the document the item `item` of the record stands; empty when it is none of its items."""
+def anchor_prefix(document: Document) -> str:
+    """What every id of a document's text begins with in its page."""
+    return f"d{document.pk.hex[-8:]}"
+
+
+def _place_in(access: Access, shown: Document, item: str) -> narrative.Place | None:
+    """Where in the document the item `item` of the record stands; None when it is none of its items."""
     try:
         entry = access.entries.filter(pk=item).select_related("record__holder", "filing").first()
     except ValidationError:
-        return ""
+        return None
     if entry is None:
-        return ""
-    if entry.filing is not None and entry.filing.document_id == shown.pk:
-        return str(entry.content.get("path", ""))
+        return None
     sources = EntrySource.objects.select_related("filing__record__holder")
     source = sources.filter(entry=entry, filing__document=shown).first()
-    return str(source.place.get("path", "")) if source else ""
-
-
-def _section_with(view: narrative.DocumentView, path: str) -> str:
-    """The anchor of the innermost section that has the element at `path`."""
-    around = [section for section in view.sections if path.startswith(f"{section.path}/")]
-    return max(around, key=lambda section: len(section.path)).anchor if around else ""
+    if source is not None:
+        said = source.content or entry.content
+        return narrative.Place(str(source.place.get("path", "")), str(said.get("name", "")))
+    if entry.filing is not None and entry.filing.document_id == shown.pk:
+        return narrative.Place(str(entry.content.get("path", "")), str(entry.content.get("name", "")))
+    return None
 
 
 @require_safe

@@ -69,6 +69,8 @@ _PICTURES = (
     (b"GIF89a", "image/gif"),
 )
 _CONFIDENTIAL = {"R": "restricted", "V": "very restricted"}
+#: The id of the words that were asked for. No id of a document is this one: those have a prefix.
+FOUND = "found"
 MAX_PICTURE = 20 * 1024 * 1024
 
 
@@ -98,10 +100,19 @@ class SectionView:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """An item to be shown in its document: the path of its element; its name, should that name no text."""
+
+    path: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentView:
     """A document to be shown. Only ``SectionView.html`` is HTML; all else is plain text.
 
-    ``confidentiality`` is ``restricted``, ``very restricted`` or empty.
+    ``confidentiality`` is ``restricted``, ``very restricted`` or empty. ``found`` is the anchor of the
+    section in which the place stands that was asked for; ``marked``: its very words have the id ``found``.
     """
 
     kind: str
@@ -113,6 +124,8 @@ class DocumentView:
     confidentiality: str = ""
     body: EmbeddedBody | None = None
     pictures: tuple[str, ...] = field(default=())
+    found: str = ""
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +136,20 @@ class EmbeddedFile:
     data: bytes
 
 
-def render(data: bytes, prefix: str = "doc", picture_url: PictureUrl | None = None) -> DocumentView:
+def render(
+    data: bytes,
+    prefix: str = "doc",
+    picture_url: PictureUrl | None = None,
+    place: Place | None = None,
+) -> DocumentView:
     """Build the view of a document.
 
     :param data: the document as received.
     :param prefix: put before every id, so that ids of documents and page do not clash.
     :param picture_url: makes the address of an embedded picture from its element path, see
         :func:`embedded_file`; without it a picture is named, not shown.
+    :param place: the item whose words are to be marked (class ``n-found``, id ``found``). They are what the
+        entry refers to in the narrative; without such a reference, the one place that has its name.
     :raises UnreadableDocument: when it is no readable XML.
     :raises UnsupportedDocument: when it is no clinical document.
     """
@@ -137,8 +157,8 @@ def render(data: bytes, prefix: str = "doc", picture_url: PictureUrl | None = No
     detected = detect.detect_root(root)
     prefix = _ID_CHARACTERS.sub("_", prefix) or "doc"
     if detected.kind == "ccr":
-        return _render_ccr(ccr.read_root(root, detected), prefix)
-    return _Renderer(Cda(root), prefix, picture_url).document(detected.kind or "cda")
+        return _render_ccr(ccr.read_root(root, detected), prefix, place.path if place else "")
+    return _Renderer(Cda(root), prefix, picture_url, place).document(detected.kind or "cda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +249,9 @@ def _decoded(element: Element) -> bytes | None:
 class _Renderer:
     """Renders one document; holds where ids are and what has been written."""
 
-    def __init__(self, cda: Cda, prefix: str, picture_url: PictureUrl | None) -> None:
+    def __init__(
+        self, cda: Cda, prefix: str, picture_url: PictureUrl | None, place: Place | None = None
+    ) -> None:
         self.cda = cda
         self.prefix = prefix
         self.picture_url = picture_url
@@ -238,11 +260,16 @@ class _Renderer:
         self.pictures: list[str] = []
         self.media: dict[str, Element] = {}
         self.homes: dict[str, int] = {}
+        self.texts: dict[str, Element] = {}
+        self.place = place
+        self.mark: Element | None = None
+        self.marked = False
 
     def document(self, kind: str) -> DocumentView:
         header = read_header(self.cda)
         elements = _sections(self.cda)
         self._find_ids(elements)
+        around = self._find_place(elements)
         views = tuple(self._section(number, element) for number, element in enumerate(elements, 1))
         return DocumentView(
             kind=kind,
@@ -254,7 +281,25 @@ class _Renderer:
             confidentiality=_CONFIDENTIAL.get(header.confidentiality.upper(), ""),
             body=_body(self.cda),
             pictures=tuple(self.pictures),
+            found=f"{self.prefix}-s{around}" if around else "",
+            marked=self.marked,
         )
+
+    def _find_place(self, sections: list[Element]) -> int:
+        """Find what to mark; the number of the section it stands in, 0 for none."""
+        if self.place is None:
+            return 0
+        try:
+            entry = xml.resolve_path(self.cda.root, self.place.path)
+        except NoSuchPath:
+            return 0
+        around = next((one for one in (entry, *entry.iterancestors()) if one in sections), None)
+        self.mark = _referred_to(entry, self.texts)
+        if self.mark is None and around is not None:
+            self.mark = _only_place_of(self.place.name, child(around, "text"))
+        if self.mark is not None:
+            around = next((one for one in self.mark.iterancestors() if one in sections), around)
+        return sections.index(around) + 1 if around is not None else 0
 
     def _find_ids(self, sections: list[Element]) -> None:
         for number, element in enumerate(sections, 1):
@@ -264,6 +309,7 @@ class _Renderer:
                     identity = part.get("ID")
                     if identity:
                         self.homes.setdefault(identity, number)
+                        self.texts.setdefault(identity, part)
             for name in ("observationMedia", "regionOfInterest"):
                 for part in element.iter(V3 + name):
                     identity = part.get("ID")
@@ -320,9 +366,13 @@ class _Renderer:
     def _attributes(self, element: Element, extra_class: str = "") -> str:
         parts = []
         identity = element.get("ID")
-        if identity:
-            parts.append(f' id="{self._id(identity, self.section)}"')
         classes = [extra_class] if extra_class else []
+        if element is self.mark:
+            self.marked = True
+            parts.append(f' id="{FOUND}"')
+            classes.append("n-found")
+        elif identity:
+            parts.append(f' id="{self._own_id(identity, self.section)}"')
         for style in element.get("styleCode", "").split():
             found = _STYLES.get(style.lower())
             if found:
@@ -357,6 +407,16 @@ class _Renderer:
         return "".join(parts)
 
     def _id(self, identity: str, section: int) -> str:
+        """The id of a place that is pointed at."""
+        if (
+            self.mark is not None
+            and self.texts.get(identity) is self.mark
+            and self.homes[identity] == section
+        ):
+            return FOUND
+        return self._own_id(identity, section)
+
+    def _own_id(self, identity: str, section: int) -> str:
         return f"{self.prefix}-s{section}-{_ID_CHARACTERS.sub('_', identity)}"
 
     def _target(self, identity: str) -> str | None:
@@ -493,6 +553,37 @@ _HANDLERS: dict[str, Callable[[_Renderer, Element], None]] = {
 }
 
 
+def _referred_to(entry: Element, texts: dict[str, Element]) -> Element | None:
+    """What an entry refers to in the narrative: its own text before that of its parts.
+
+    References are ``#id``; some senders leave the ``#`` out.
+    """
+    own = descend(entry, "text", "reference")
+    for reference in (own, *entry.iter(V3 + "reference")):
+        if reference is None:
+            continue
+        found = texts.get(reference.get("value", "").strip().removeprefix("#"))
+        if found is not None and found.tag != V3 + "text":
+            return found
+    return None
+
+
+def _only_place_of(name: str, text: Element | None) -> Element | None:
+    """The one cell, list item, paragraph or piece of a text that has a name in it; None of several."""
+    wanted = " ".join(name.split()).casefold()
+    if not wanted or text is None:
+        return None
+    having = [
+        part
+        for part in text.iter(*(V3 + tag for tag in ("td", "th", "item", "paragraph", "content")))
+        if wanted in text_under(part).casefold()
+    ]
+    if len(having) > 50:
+        return None
+    innermost = [one for one in having if not any(one in other.iterancestors() for other in having)]
+    return innermost[0] if len(innermost) == 1 else None
+
+
 def _is_web_address(address: str) -> bool:
     if any(c.isspace() or ord(c) < 32 for c in address):
         return False
@@ -573,7 +664,7 @@ def _on_a_line(party: Party) -> str:
 # CCR has no narrative of its own: its items are shown as tables
 
 
-def _render_ccr(document: ClinicalSummary, prefix: str) -> DocumentView:
+def _render_ccr(document: ClinicalSummary, prefix: str, found: str = "") -> DocumentView:
     views = []
     for number, section in enumerate(document.sections, 1):
         items = [item for item in document.items if item.path.startswith(section.path + "/")]
@@ -583,7 +674,7 @@ def _render_ccr(document: ClinicalSummary, prefix: str) -> DocumentView:
                 title=section.title,
                 kind=section.kind,
                 anchor=f"{prefix}-s{number}",
-                html=items_table(items),
+                html=items_table(items, found),
                 path=section.path,
             )
         )
@@ -598,17 +689,25 @@ def _render_ccr(document: ClinicalSummary, prefix: str) -> DocumentView:
         patient=document.patient,
         facts=tuple(facts),
         sections=tuple(views),
+        found=next((view.anchor for view in views if found.startswith(f"{view.path}/")), ""),
+        marked=any(f'id="{FOUND}"' in view.html for view in views),
     )
 
 
-def items_table(items: list[Item]) -> str:
-    """Items as an HTML table of what, when, value and status; empty for none."""
+def items_table(items: list[Item], found: str = "") -> str:
+    """Items as an HTML table of what, when, value and status; empty for none.
+
+    :param found: the path of the item whose row is to be marked.
+    """
     if not items:
         return ""
     rows = []
     for item in items:
         cells = "".join(f"<td>{escape(text)}</td>" for text in _cells(item))
-        rows.append(f"<tr>{cells}</tr>")
+        mark = f' class="n-found" id="{FOUND}"' if found and item.path == found else ""
+        rows.append(f"<tr{mark}>{cells}</tr>")
+        # One place only: several items may come from one element.
+        found = "" if mark else found
     head = "".join(f'<th scope="col">{label}</th>' for label in ("What", "When", "Value", "Status"))
     return (
         '<div class="n-scroll" tabindex="0"><table class="n-table">'

@@ -123,6 +123,9 @@ def test_an_item_leads_to_its_section_of_the_document(client, record):
     assert section is not None
     assert page.count('id="found"') == 1
     assert "Penicillin" in section[0]
+    words = re.search(r'<tr id="found" class="n-found">(.*?)</tr>', page, re.S)
+    assert words is not None, "the very row is marked"
+    assert "Penicillin V" in words[1]
     for odd in ("", "x", "%00", document.pk):
         path = f"/records/{record.pk}/documents/{document.pk}/?item={odd}"
         assert 'id="found"' not in client.get(path).content.decode()

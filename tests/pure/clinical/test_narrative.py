@@ -327,3 +327,87 @@ def test_what_cannot_be_read_is_not_shown() -> None:
 def test_deep_nesting_renders() -> None:
     depth = 85
     assert html("<content>" * depth + "x" + "</content>" * depth).count("<span>") == depth
+
+
+def marked(data: bytes, path: str, name: str = "") -> tuple[DocumentView, str]:
+    """A view with a place marked, and the marked element's beginning and words."""
+    view = narrative.render(data, place=narrative.Place(path, name))
+    html = "".join(part.html for part in view.sections)
+    assert html.count('id="found"') == view.marked
+    found = re.search(r'<(\w+) id="found"[^>]*>(.*?)</\1>', html, re.S)
+    return view, found[2] if found else ""
+
+
+def problem_with(reference: str, text: str) -> bytes:
+    """A section of problems with one entry, which refers to the narrative."""
+    entry = (
+        f'<entry><act classCode="ACT" moodCode="EVN">{reference}'
+        f"{code('38341003', 'Hypertension')}</act></entry>"
+    )
+    return document(section("11450-4", entry, text=text))
+
+
+LIST = '<list><item ID="p1">Asthma</item><item ID="p2">Hypertension, mild</item></list>'
+
+
+def act_path(data: bytes) -> str:
+    from records.clinical import xml
+
+    root = xml.parse(data)
+    found = next(root.iter("{urn:hl7-org:v3}act"))
+    return root.getroottree().getpath(found)
+
+
+@pytest.mark.parametrize("value", ["#p2", "p2"])
+def test_an_item_is_marked_where_its_entry_refers_to(value: str) -> None:
+    data = problem_with(f'<text><reference value="{value}"/></text>', LIST)
+    view, words = marked(data, act_path(data))
+    assert words == "Hypertension, mild"
+    assert view.found == "doc-s1"
+
+
+def test_without_a_reference_the_one_place_with_its_name_is_marked() -> None:
+    data = problem_with('<text><reference value="#nowhere"/></text>', LIST)
+    assert marked(data, act_path(data), "hypertension")[1] == "Hypertension, mild"
+    twice = problem_with("", LIST + "<paragraph>No hypertension before 2010.</paragraph>")
+    view, words = marked(twice, act_path(twice), "hypertension")
+    assert (words, view.marked, view.found) == ("", False, "doc-s1")
+
+
+def test_a_place_that_is_none_marks_nothing() -> None:
+    data = problem_with("", LIST)
+    for path in ("", "/*/*[99]", "//*", "/*"):
+        view, words = marked(data, path, "Asthma")
+        assert (words, view.marked, view.found) == ("", False, "")
+
+
+def test_what_points_at_the_marked_words_still_leads_there() -> None:
+    text = LIST + '<paragraph><linkHtml href="#p2">see there</linkHtml></paragraph>'
+    data = problem_with('<text><reference value="#p2"/></text>', text)
+    html = narrative.render(data, place=narrative.Place(act_path(data))).sections[0].html
+    assert '<a href="#found">see there</a>' in html
+
+
+def test_an_id_of_the_document_cannot_be_the_mark() -> None:
+    data = problem_with("", '<paragraph ID="found">x</paragraph>')
+    assert 'id="found"' not in narrative.render(data).sections[0].html
+
+
+def test_the_row_of_an_item_of_a_ccr_is_marked() -> None:
+    body = "<Problems><Problem><Description><Text>Asthma</Text></Description></Problem></Problems>"
+    data = ccr_document(body)
+    from records.clinical import reader
+
+    (item,) = reader.read(data).items
+    view, _ = marked(data, item.path)
+    assert view.found
+    assert '<tr class="n-found" id="found">' in view.sections[0].html
+    assert "Asthma" in view.sections[0].html
+
+
+def test_sections_as_text_have_the_numbers_of_their_anchors() -> None:
+    data = everything()
+    view = narrative.render(data)
+    texts = list(narrative.section_texts(data))
+    assert [f"doc-s{one.number}" for one in texts] == [one.anchor for one in view.sections]
+    assert [one.title for one in texts] == [one.title for one in view.sections]
