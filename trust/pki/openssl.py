@@ -144,9 +144,10 @@ def _loaded(certificate: Certificate) -> crypto.X509:
 
     Sharing is safe: a store counts a reference, and what verification notes in it follows from its bytes.
     """
-    if certificate.openssl is None:
-        certificate.openssl = _load(certificate.der)
-    return certificate.openssl
+    held: crypto.X509 | None = certificate.openssl
+    if held is None:
+        held = certificate.openssl = _load(certificate.der)
+    return held
 
 
 def _load(der: bytes) -> crypto.X509:
