@@ -2,9 +2,11 @@
 
 import re
 import secrets
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from healthvault.audit import trail
@@ -21,6 +23,14 @@ RESERVED = ADMINISTRATORS | frozenset(
     mailer-daemon noreply no-reply bounce bounces daemon nobody help privacy test direct
     healthvault""".split()  # noqa: SIM905
 )
+#: Words that no address holds, as a whole word between separators and digits.
+_OFFENSIVE = frozenset(
+    """arse arsehole ass asshole bastard bitch cock cunt dick faggot fuck fucker fucking nazi nigger piss porn
+    prick pussy rape retard shit slut twat wank wanker whore""".split()  # noqa: SIM905
+)
+MOST_PER_RECORD = 5
+CHANGES_A_MONTH = 2
+_MONTH = timedelta(days=30)
 _LOCAL_PART = re.compile(r"[a-z0-9](?:[a-z0-9]|[._-](?=[a-z0-9])){1,62}[a-z0-9]")
 
 # Neutral words: an address says nothing about the person, not even a name.
@@ -51,6 +61,18 @@ class AddressNotAllowed(ValueError):
     code = "address_not_allowed"
 
 
+class TooManyAddresses(ValueError):
+    """The record has as many addresses as one may have: names that were given stay with it for ever."""
+
+    code = "too_many_addresses"
+
+
+class TooManyChanges(ValueError):
+    """The address was changed as often as it may be in a month."""
+
+    code = "too_many_changes"
+
+
 def check_local_part(local: str) -> str:
     """`local` in lower case, when it may be given: 3 to 64 of a-z 0-9 . _ - without doubled separators.
 
@@ -64,6 +86,8 @@ def check_local_part(local: str) -> str:
         )
     if local in RESERVED:
         raise AddressNotAllowed("This name is kept for the people who run the service.")
+    if _OFFENSIVE & set(re.split(r"[._0-9-]+", local)):
+        raise AddressNotAllowed("This name holds a word that no address here may hold.")
     return local
 
 
@@ -116,6 +140,87 @@ def open_record(
 def primary_address(record: Record) -> DirectAddress | None:
     """The address that people are told."""
     return DirectAddress.objects.filter(record=record, primary=True).first()
+
+
+# --- change, off and on ---------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def change(
+    record: Record, local: str, *, account: Account, request: HttpRequest | None = None
+) -> DirectAddress:
+    """Give `record` a new primary address, or make an earlier one of its own primary again.
+
+    An address that was used stays an alias that delivers until it is switched off; one that nobody ever
+    wrote to or from is switched off at once, and exchanging it does not count as a change. Raises
+    AddressNotAllowed, AddressTaken, TooManyAddresses, TooManyChanges.
+    """
+    Record.objects.select_for_update().get(pk=record.pk)
+    rows = list(DirectAddress.objects.filter(record=record))
+    old = next((row for row in rows if row.primary), None)
+    domain = old.address.rpartition("@")[2] if old else settings.DIRECT_DOMAINS[0]
+    address = f"{check_local_part(local)}@{domain}"
+    own = next((row for row in rows if row.address == address), None)
+    if own is not None and own == old:
+        return own
+    if own is None and len(rows) >= MOST_PER_RECORD:
+        raise TooManyAddresses(
+            f"A record can have {MOST_PER_RECORD} addresses, and keeps each for ever. Use one it has."
+        )
+    used = old is not None and old.first_used is not None
+    if used and _changes(record) >= CHANGES_A_MONTH:
+        raise TooManyChanges(f"An address can be changed {CHANGES_A_MONTH} times a month. Try again later.")
+    if old is not None:
+        state = old.state if used else DirectAddress.State.DISABLED
+        DirectAddress.objects.filter(pk=old.pk).update(primary=False, state=state)
+    made = _make_primary(record, address, own)
+    _tell(made, "address.changed" if used else "address.replaced", account, request)
+    return made
+
+
+def _make_primary(record: Record, address: str, own: DirectAddress | None) -> DirectAddress:
+    if own is None:
+        try:
+            with transaction.atomic():
+                return DirectAddress.objects.create(address=address, record=record)
+        except IntegrityError as error:
+            raise AddressTaken("This address was given before. Choose another.") from error
+    own.primary, own.state = True, DirectAddress.State.ACTIVE
+    own.save(update_fields=["primary", "state"])
+    return own
+
+
+def _changes(record: Record) -> int:
+    since = timezone.now() - _MONTH
+    return trail.history(record).filter(action="address.changed", at__gt=since).count()
+
+
+@transaction.atomic
+def switch(address: DirectAddress, *, on: bool, account: Account, request: HttpRequest | None = None) -> bool:
+    """Switch an address of a record off or on; False when it was so already.
+
+    Mail to one that is off fails like mail to nobody, and nothing is sent from it. It stays with its record,
+    which alone can switch it on again.
+    """
+    states = DirectAddress.State
+    before, after = (states.DISABLED, states.ACTIVE) if on else (states.ACTIVE, states.DISABLED)
+    if not DirectAddress.objects.filter(pk=address.pk, state=before).update(state=after):
+        return False
+    address.state = after
+    _tell(address, "address.switched_on" if on else "address.switched_off", account, request)
+    return True
+
+
+def _tell(address: DirectAddress, action: str, account: Account, request: HttpRequest | None) -> None:
+    """Write a change down, and mail it to those who keep the record: it may not have been theirs."""
+    from . import notify
+
+    assert address.record is not None
+    trail.record(action, actor=account, record=address.record, subject=address.pk, request=request)
+    notify.address_changed(address.record)
+
+
+# --- finding --------------------------------------------------------------------------------------------
 
 
 def find(address: str) -> DirectAddress | None:

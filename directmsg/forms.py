@@ -20,6 +20,18 @@ class AnswerForm(forms.Form):
     )
 
 
+class AddressForm(forms.Form):
+    """The name in front of the @ sign of a new Direct address."""
+
+    local = forms.CharField(
+        label="New name, in front of the @",
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none"}),
+        help_text="3 to 64 letters a to z, digits, dots, hyphens or underscores.",
+        error_messages={"required": "Type the name you want."},
+    )
+
+
 class ContactForm(forms.Form):
     """The contact address, typed, when there is no question."""
 

@@ -17,7 +17,7 @@ from healthvault.outbox.letters import absolute, render
 from healthvault.outbox.mail import queue_mail
 from healthvault.outbox.models import Notification
 from records.access import custodians_to_notify
-from records.models import Message, Record
+from records.models import Message, Record, Right
 
 from .models import FindRequest, Parcel
 
@@ -25,6 +25,7 @@ PARCEL = "parcel"
 MESSAGE = "message"
 CODE = "pickup_code"
 FIND = "pickup_find"
+ADDRESS = "address_changed"
 #: At most one mail to an address in this time; a later one waits.
 QUIET = timedelta(minutes=15)
 
@@ -103,6 +104,16 @@ def new_message(record: Record, message: Message) -> None:
             dedupe_key=f"{MESSAGE}:{message.pk}:{account.pk}",
             related=(MESSAGE, str(message.pk)),
         )
+
+
+def address_changed(record: Record) -> None:
+    """Tell everybody who keeps a record that its Direct addresses were changed, wanted or not: a stranger's
+    hand shows here. Names no address and no person."""
+    link = absolute(reverse("directmsg:addresses", args=[record.pk]))
+    subject, text, html = render(ADDRESS, {"link": link})
+    keepers = record.grants.filter(right=Right.CUSTODIAN, account__is_active=True).select_related("account")
+    for grant in keepers:
+        queue_mail(grant.account.email, ADDRESS, subject, text, html, related=(ADDRESS, str(record.pk)))
 
 
 def parcel_for_record(parcel: Parcel) -> None:

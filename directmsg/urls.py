@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import compose_views, console_views, pickup_views, views
+from . import address_views, compose_views, console_views, pickup_views, views
 
 app_name = "directmsg"
 
@@ -14,6 +14,10 @@ urlpatterns = [
     path("messages/sent/copies/<uuid:copy_id>/again/", compose_views.again, name="sent_again"),
     path("messages/waiting/", pickup_views.waiting, name="waiting"),
     path("messages/waiting/<uuid:parcel_id>/", pickup_views.choose, name="choose"),
+    path("messages/addresses/<uuid:record_id>/", address_views.of_record, name="addresses"),
+    path(
+        "messages/addresses/<uuid:record_id>/<uuid:address_id>/", address_views.switch, name="address_switch"
+    ),
     path("messages/<uuid:message_id>/", views.message, name="message"),
     path("messages/<uuid:message_id>/opened/", views.mark_opened, name="mark_opened"),
     path("messages/<uuid:message_id>/html/", views.html_body, name="html_body"),
