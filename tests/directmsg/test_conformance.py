@@ -25,6 +25,8 @@ def test_a_rule_has_a_test_or_says_that_it_is_not_met():
     rows = [
         line.split(" | ") for line in RULES.splitlines() if line.startswith("| ") and "Rule |" not in line
     ]
+    # Lists of single mails beside the rules have two columns.
+    rows = [row for row in rows if len(row) == 3]
     assert len(rows) > 50
     for rule, test, state in rows:
         assert test.startswith("`tests/") or not state.startswith("done"), rule
