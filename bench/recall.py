@@ -6,7 +6,8 @@ An expectation is one JSON file for one document, written by somebody who read t
      "complete": ["allergies"],          # kinds of which `facts` is the whole truth
      "facts": [{"kind": "allergies",     # or "kinds": several, any of which is right
                 "names": ["Penicillin"], # any of which is right; part of a name suffices
-                "code": "7980", "date": "2012-05", "value": "4.1"}],
+                "code": "7980", "date": "2012-05",     # or the words that stand for it
+                "value": "4.1"}],
      "none_known": ["problems"],         # kinds with a statement that nothing is known
      "negated": [{"kind": "immunizations", "names": ["Tetanus"]}]}
 
@@ -129,9 +130,8 @@ def _has_code(fact: Fact, item: Item) -> bool:
 
 def _is_named(name: str, item: Item) -> bool:
     wanted = _plain(name)
-    called = [
-        _plain(word) for word in (item.name, item.text, *(coding.display for coding in item.codes)) if word
-    ]
+    displays = (coding.display for coding in item.codes)
+    called = [_plain(word) for word in (item.name, item.text, item.value, *displays) if word]
     return any(wanted in word or (len(word) > 3 and word in wanted) for word in called)
 
 
@@ -145,13 +145,14 @@ def _judge_date(outcome: Outcome, fact: Fact, item: Item, where: str) -> None:
         if _date_is_right(fact["date"], item):
             outcome.dates_right += 1
         else:
-            found = item.start.iso if item.start else "none"
+            found = item.start.iso if item.start else item.detail.get("start_text", "none")
             outcome.wrong_dates.append(f"{where}: {found} instead of {fact['date']}")
 
 
 def _date_is_right(date: str, item: Item) -> bool:
-    """As exact as the reader found it, or with more that the narrative leaves out."""
-    return item.start is not None and item.start.iso.startswith(date)
+    """As exact as the reader found it or more exact; or the words that stand for a date."""
+    written = str(item.detail.get("start_text", ""))
+    return item.start.iso.startswith(date) if item.start is not None else written == date
 
 
 def _judge_value(outcome: Outcome, fact: Fact, item: Item, where: str) -> None:

@@ -505,6 +505,9 @@ def _item(
             return None
         return blank_item(cda, element, kind, section, "no_code")
     span = period(first(groups, "effectiveTime"))
+    if element.tag == SUPPLY and span.low is None and span.high is not None:
+        # The Non-Medicinal Supply Activity of C-CDA gives the day of the supply as `high` alone.
+        span = Period(low=span.high, point=True)
     add_common(cda, groups, detail, span)
     detail["mood"] = mood(element)
     site = cda.coded(first(groups, "targetSiteCode"))

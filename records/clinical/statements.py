@@ -53,6 +53,8 @@ _QUALIFIER_TEMPLATES = frozenset(
         "2.16.840.1.113883.10.20.1.55",
     }
 )
+# Result Observation and Vital Sign Observation: measurements in their own right, wherever they hang.
+_MEASUREMENT_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.2", "2.16.840.1.113883.10.20.22.4.27"})
 _NESTING = 6
 
 
@@ -188,7 +190,7 @@ def _measurements(parent: Element, holder: Element | None, depth: int) -> Iterat
         element = statement.element
         if element.tag == OBSERVATION:
             if not is_label(element):
-                yield Found(element, holder)
+                yield from _measured(element, holder)
         elif element.tag == ORGANIZER and depth:
             for component in element.iterchildren(COMPONENT):
                 yield from _measurements(component, element, depth - 1)
@@ -196,6 +198,22 @@ def _measurements(parent: Element, holder: Element | None, depth: int) -> Iterat
             # Old senders wrap a battery in an act.
             for relationship in element.iterchildren(ENTRY_RELATIONSHIP):
                 yield from _measurements(relationship, element, depth - 1)
+
+
+def _measured(observation: Element, holder: Element | None) -> Iterator[Found]:
+    """An observation, and the measurements that some senders hang on it; one without a value only holds them.
+
+    Diastolic pressure is found under systolic, or both under an observation that has no value of its own.
+    """
+    hung = [
+        inner
+        for inner in related(observation, "observation", "COMP")
+        if not _MEASUREMENT_TEMPLATES.isdisjoint(templates(inner)) and child(inner, "value") is not None
+    ]
+    if not hung or child(observation, "value") is not None:
+        yield Found(observation, holder)
+    for inner in hung:
+        yield Found(inner, holder)
 
 
 def is_label(statement: Element) -> bool:

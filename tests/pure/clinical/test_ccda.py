@@ -349,6 +349,48 @@ def test_pending_result_is_shown() -> None:
     assert (found.value, found.status, found.detail["pending"]) == (None, "active", True)
 
 
+def _pressure(loinc: str, value: str, inside: str = "") -> str:
+    shown = f'<value xsi:type="PQ" value="{value}" unit="mm[Hg]"/>' if value else ""
+    return (
+        '<observation classCode="OBS" moodCode="EVN">'
+        '<templateId root="2.16.840.1.113883.10.20.22.4.27"/>'
+        f'{code(loinc, "", LOINC)}<statusCode code="completed"/>'
+        f'<effectiveTime value="20240302"/>{shown}{inside}'
+        "</observation>"
+    )
+
+
+def _hung(observation: str) -> str:
+    return f'<entryRelationship typeCode="COMP">{observation}</entryRelationship>'
+
+
+def test_measurements_hung_on_another_are_measurements() -> None:
+    both = _hung(_pressure("8480-6", "121")) + _hung(_pressure("8462-4", "79"))
+    for whole in (
+        _pressure("8480-6", "", both),
+        _pressure("8480-6", "121", _hung(_pressure("8462-4", "79"))),
+    ):
+        found = items("8716-3", entry(whole))
+        assert [(i.codes[0].code, i.value, str(i.start)) for i in found] == [
+            ("8480-6", "121", "2024-03-02"),
+            ("8462-4", "79", "2024-03-02"),
+        ]
+
+
+def test_the_day_of_a_supply_may_stand_as_its_end() -> None:
+    found = one(
+        "46264-8",
+        entry(
+            '<supply classCode="SPLY" moodCode="EVN"><statusCode code="completed"/>'
+            '<effectiveTime xsi:type="IVL_TS"><high value="20210704"/></effectiveTime>'
+            '<participant typeCode="PRD"><participantRole classCode="MANU"><playingDevice>'
+            f"{code('58938008', 'Wheelchair', SNOMED)}</playingDevice></participantRole></participant>"
+            "</supply>"
+        ),
+    )
+    assert (found.name, str(found.start), found.end) == ("Wheelchair", "2021-07-04", None)
+
+
 def test_vital_signs_and_the_zero_that_is_no_reading() -> None:
     def vital(loinc: str, value: str, unit: str) -> str:
         return observation(code(loinc, system=LOINC), f'<value xsi:type="PQ" value="{value}" unit="{unit}"/>')
