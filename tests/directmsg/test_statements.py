@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.test import Client
 
 from directmsg import compose
 from directmsg.agent.message import NewAttachment, parse
 from healthvault.store.blobs import open_blob
+from records import filing
 from records.clinical import xdm
 from records.models import Document, Message
 from tests.cms_peers import MISSING, OpenSsl
@@ -113,3 +116,51 @@ def test_a_package_brings_its_documents_with_what_it_says_of_them(world):
     assert "damaged" not in said
     page = page_of(world, message)
     assert "Letter to you.pdf" in page
+
+
+# --- documents in any company ---------------------------------------------------------------------------
+
+PDF = NewAttachment("letter.pdf", "application/pdf", b"%PDF-1.4")
+STYLED = NewAttachment(
+    "styled.xml",
+    "text/xml",
+    VISIT.replace(b"?>", b'?><?xml-stylesheet type="text/xsl" href="http://10.0.0.1/gone.xsl"?>', 1),
+)
+
+
+def zipped(title: str = "Visit") -> NewAttachment:
+    package = xdm.write_xdm(
+        [xdm.PackagedDocument(VISIT, "text/xml", title)],
+        sender=OFFICE,
+        recipients=["ana@direct.portal.example"],
+        at=worlds.datetime(2026, 5, 4, tzinfo=worlds.UTC),
+        package_id=uuid4(),
+    )
+    return NewAttachment("care.zip", "application/zip", package)
+
+
+COMPANY = {
+    "a document alone": ([DOCUMENT], 1),
+    "as octets": ([NewAttachment("visit.xml", "application/octet-stream", VISIT)], 1),
+    "PDF, document": ([PDF, DOCUMENT], 1),
+    "document, PDF": ([DOCUMENT, PDF], 1),
+    "package": ([zipped()], 1),
+    "picture, package": ([PICTURE, zipped()], 1),
+    "package, picture": ([zipped(), PICTURE], 1),
+    "package as octets": ([NewAttachment("care.zip", "application/octet-stream", zipped().data)], 1),
+    "two documents": ([DOCUMENT, PDF, NewAttachment("b.xml", "text/xml", VISIT)], 2),
+    "two packages with the same symbolic ids": ([zipped("One"), zipped("Two")], 2),
+    "a stylesheet that is not there": ([STYLED], 1),
+}
+
+
+@pytest.mark.parametrize("name", COMPANY)
+def test_documents_are_found_in_any_order_and_company(world, name):
+    attachments, number = COMPANY[name]
+    message = arrived(world, attachments=attachments)
+    documents = Document.objects.filter(attachment__message=message)
+    assert documents.count() == number
+    for document in documents:
+        filing.read_document(str(document.pk))
+    assert {document.state for document in Document.objects.all()} <= {"read", "held"}
+    assert len({document.pk for document in documents}) == number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from trust.pki.names import NameKey
     from trust.pki.ocsp import OcspAnswer
     from trust.pki.revocation import Crl
+
+_OID = re.compile(r"[0-2](?:\.[0-9]+)+")
 
 #: Tolerances towards old systems, each off unless named. This package acts on `sha1_chain`, `rsa1024`,
 #: `names_in_dn`, `no_key_usage` and `no_basic_constraints`; the others are the mail agent's.
@@ -61,6 +64,10 @@ class Policy:
         unknown = set(self.legacy) - LEGACY_NAMES
         if unknown:
             raise ValueError(f"unknown tolerance: {', '.join(sorted(unknown))}")
+        for each in self.required_policies:
+            # A copied identifier may bring invisible characters along, and would then never match.
+            if not _OID.fullmatch(each):
+                raise ValueError(f"not an object identifier: {each!r}")
         if self.revocation not in ("soft", "require"):
             raise ValueError(f"revocation must be soft or require, not {self.revocation!r}")
 
