@@ -34,6 +34,7 @@ _WORDS = {
     "deferred": "Could not be handed over yet; tried again",
     "processed": "Their system has opened it",
     "dispatched": "Delivered to the recipient",
+    "dispatched_unasked": "Their system speaks of delivery, without the field that would confirm it",
     "displayed": "Opened by the recipient",
     "failed": "Could not be delivered",
     "timed_out": "Nothing was heard in time",
@@ -79,4 +80,7 @@ def words_of(event: MailEvent) -> str:
         return _OF_PARCELS[event.name]
     if event.name.startswith("reminded_"):
         return f"The contact was reminded on day {event.name.removeprefix('reminded_')}"
+    if event.name.startswith("late_"):
+        late = event.name.removeprefix("late_")
+        return f"Heard after the outcome, which stands: {_WORDS.get(late, late).lower()}"
     return _WORDS.get(event.name) or event.name.replace("_", " ").capitalize()

@@ -15,6 +15,7 @@ from directmsg.agent.address import Mailbox
 from directmsg.agent.message import entity, envelope_fields, multipart
 from directmsg.agent.notifications import Failure, Original, build_dsn
 from directmsg.confirmations import News
+from directmsg.event_words import words_of
 from directmsg.models import MailEvent, OutboundMail
 from healthvault.store import jobs
 from healthvault.store.blobs import open_blob
@@ -527,3 +528,17 @@ def test_the_walk_reaches_every_state(world):
             course.do(action)
         seen.add(world.copy(message).state)
     assert seen == {"sent", "processed", "dispatched", "displayed", "failed", "timed_out"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("late_dispatched", "Heard after the outcome, which stands: delivered to the recipient"),
+        ("late_sent", "Heard after the outcome, which stands: handed to the recipient's system"),
+        ("dispatched_unasked", "Their system speaks of delivery, without the field that would confirm it"),
+    ],
+)
+def test_news_that_moves_nothing_is_told_in_words(world, name, words):
+    message = world.write()
+    event = MailEvent.objects.create(outbound=world.copy(message), name=name)
+    assert words_of(event) == words
