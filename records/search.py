@@ -19,11 +19,14 @@ MOST_TERMS = 8
 #: How much of a text is shown around what was found, in characters.
 AROUND = 90
 
+#: A line break, quotation mark or other escape of JSON: what follows it begins a word.
+_ESCAPE = re.compile(r"\\.")
 _TERM = re.compile(r"\w+(?:[.-]\w+)*")
 #: The parts of an item that are words of its sender; the rest of its JSON is names of fields and systems.
-_SAID = re.compile(
-    r'"(?:name|display|text|code|value|unit|start|end|valueString|start_text|note|comment|patientInstruction|lotNumber'
-    r'|subscriberId|description|title|severity)":(?:"((?:[^"\\]|\\.)*)"|(-?[0-9.]+))'
+#: In lower case, as the text they are looked for in.
+_SAID = (
+    "name|display|text|code|value|unit|start|end|valuestring|start_text|note|comment|patientinstruction"
+    "|lotnumber|subscriberid|description|title|severity"
 )
 
 
@@ -51,26 +54,30 @@ def terms(text: str) -> list[str]:
     return list(dict.fromkeys(_TERM.findall(folded(text))))[:MOST_TERMS]
 
 
-def _at_word_start(words: Iterable[str]) -> list[re.Pattern[str]]:
-    return [re.compile(rf"(?<!\w){re.escape(word)}") for word in words]
+def _at_word_start(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}")
+
+
+def _said(word: str) -> re.Pattern[str]:
+    """Finds a word in what the sender of an item said, in the item's folded JSON."""
+    return re.compile(rf'"(?:{_SAID})":(?:"[^"]*?(?<!\w)|-?){re.escape(word)}')
 
 
 def items(facts: Iterable[Fact], wanted: list[str]) -> list[Fact]:
     """The items in which every word stands; those with all words in their name first, then by date."""
-    patterns = _at_word_start(wanted)
+    words = [(word, _said(word), _at_word_start(word)) for word in wanted]
     in_name: list[Fact] = []
     elsewhere: list[Fact] = []
     for fact in facts:
-        source = folded(fact.source)
-        text = folded(fact.text)
-        # Looking at everything first is ten times as quick as taking the sender's words out of each.
-        if not all(word in text or word in source for word in wanted):
-            continue
-        said = f"{folded(' '.join(a or b for a, b in _SAID.findall(fact.text)))} {source}"
-        if not all(pattern.search(said) for pattern in patterns):
+        text, source = folded(_ESCAPE.sub(" ", fact.text)), folded(fact.source)
+        # Looking at everything first is quicker than at the sender's words alone.
+        if not all(
+            (word in text and said.search(text)) or (word in source and start.search(source))
+            for word, said, start in words
+        ):
             continue
         name = folded(fact.said_name)
-        (in_name if all(pattern.search(name) for pattern in patterns) else elsewhere).append(fact)
+        (in_name if all(start.search(name) for _, _, start in words) else elsewhere).append(fact)
     by_date = [sorted(some, key=lambda fact: fact.date, reverse=True) for some in (in_name, elsewhere)]
     return [*by_date[0], *by_date[1]]
 
@@ -98,7 +105,7 @@ def _may_have(data: bytes, wanted: list[str]) -> bool:
 
 
 def _passages(data: bytes, wanted: list[str]) -> Iterator[Passage]:
-    patterns = _at_word_start(wanted)
+    patterns = [_at_word_start(word) for word in wanted]
     for section in narrative.section_texts(data):
         text = folded(section.text)
         title = folded(section.title)

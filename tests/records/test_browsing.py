@@ -11,6 +11,7 @@ from django.test import Client
 
 from healthvault.audit.models import AuditEvent
 from records import search
+from records.facts import Fact
 from records.kinds import is_past, item_type
 from records.models import Account, Document, Entry, Grant, Record, Right
 from tests import factories
@@ -284,6 +285,15 @@ def test_what_is_looked_for_goes_nowhere(client, filled, caplog):
     assert "quittenbrot" not in caplog.text.lower()
     page = client.get(f"/records/{filled.pk}/search/", {"words": "asthma"})
     assert "1 item" not in words(page), "words in an address are not taken"
+
+
+def test_a_word_after_a_line_break_or_a_quotation_mark_is_found():
+    note = 'first line\nsecond "quoted" \\slash'
+    content = {"name": "Asthma", "resource": {"note": [{"text": note}]}}
+    fact = Fact("1", "problems", content, "Larkspur")
+    for word in ("second", "quoted", "slash", "larkspur"):
+        assert search.items([fact], [word]) == [fact], word
+    assert search.items([fact], ["nsecond"]) == []
 
 
 def test_pages_of_what_was_found_stay_out_of_the_address(client, record):
