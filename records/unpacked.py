@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import Count
 from django.utils import timezone
 
-from . import overview
+from . import overview, wording
 from .models import Attachment, Document, Entry, Import, Message
 
 #: So long a page asks by itself whether a document has been read; later the person asks.
@@ -64,10 +64,8 @@ class Contents:
         return bool(newest) and max(newest) > timezone.now() - ASKING
 
 
+_NAMES = ("givenName", "middleName", "surname")
 _PATIENT = {
-    "givenName": "Given name",
-    "middleName": "Middle name",
-    "surname": "Family name",
     "dateOfBirth": "Born",
     "gender": "Gender",
     "telephoneNumber": "Telephone",
@@ -101,11 +99,16 @@ def about_of(message: Message) -> About:
 def _context_rows(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     patient = said.get("patient", {})
     rows = [("Kind", said.get("type", "").replace("/", " ")), ("Purpose", said.get("purpose", ""))]
+    rows.append(("Patient", " ".join(patient[key] for key in _NAMES if patient.get(key))))
     for key, label in _PATIENT.items():
         value = patient.get(key, "")
-        rows.append((label, _GENDERS.get(value.lower(), value) if key == "gender" else value))
+        if key == "gender":
+            value = _GENDERS.get(value.lower(), value)
+        elif key == "dateOfBirth":
+            value = wording.date_in_words(value)
+        rows.append((label, value))
     ids = [each.rpartition(":")[2] for each in said.get("patient_ids", [])]
-    rows.append(("Identifier there", ", ".join(ids)))
+    rows.append(("Identifier at the sender", ", ".join(ids)))
     return tuple((label, value) for label, value in rows if value)
 
 
