@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from . import address_views, compose_views, console_views, pickup_views, views
+from . import address_views, compose_views, console_views, pickup_views, record_views, views
 
 app_name = "directmsg"
 
 urlpatterns = [
     path("messages/", views.inbox, name="inbox"),
+    # A record comes with its Direct address, so it is opened here.
+    path("records/new/", record_views.new, name="open_record"),
     path("messages/compose/", compose_views.write, name="compose"),
     path("messages/sent/", compose_views.sent, name="sent"),
     path("messages/sent/<uuid:sent_id>/", compose_views.sent_message, name="sent_message"),

@@ -18,7 +18,7 @@ SEEN = "seen_at"
 CONSOLES = ("/admin/", "/trust/")
 FOR_EVERYBODY = ("/trust/request/",)
 #: Elements of our pages that ask for themselves anew by the clock, by their id.
-POLLING = frozenset({"documents"})
+POLLING = frozenset({"documents", "exports"})
 
 
 def is_poll(request: HttpRequest) -> bool:

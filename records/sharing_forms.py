@@ -40,7 +40,7 @@ class LevelForm(forms.Form):
         label="Kinds of items",
         choices=list(KIND_NAMES.items()),
         required=False,
-        widget=forms.CheckboxSelectMultiple(attrs={"class": "choices"}),
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "kind-choices"}),
     )
     until = forms.DateField(
         label="Until",

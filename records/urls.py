@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import sharing_views, trend_views, views
+from . import export_views, sharing_views, trend_views, views
 
 app_name = "records"
 
@@ -56,4 +56,14 @@ urlpatterns = [
     ),
     path("records/invited/", sharing_views.invited, name="invited"),
     path("records/invited/<str:token>/", sharing_views.invited_link, name="invited_link"),
+    # Out again, and back.
+    path("records/<uuid:record_id>/export/", export_views.exports, name="exports"),
+    path("records/<uuid:record_id>/export/<uuid:export_id>/", export_views.export_file, name="export_file"),
+    path(
+        "records/<uuid:record_id>/export/<uuid:export_id>/delete/",
+        export_views.export_delete,
+        name="export_delete",
+    ),
+    path("records/<uuid:record_id>/restore/", export_views.put_back, name="restore"),
+    path("records/<uuid:record_id>/summary/", export_views.summary, name="summary"),
 ]

@@ -23,7 +23,7 @@ from django.utils import timezone
 from directmsg import compose, confirmations, inbox, pickup
 from directmsg.models import InboundMail, OutboundMail, Parcel
 from healthvault.store.blobs import store_blob
-from records import filing, sharing
+from records import export, filing, sharing
 from records.models import Document, Entry, Grant, Message, Record, Right
 from tests import factories, pki_factory
 from tests.directmsg.partners import PartnerMachine, parcel_body
@@ -113,6 +113,12 @@ RULES = {
     "records/<uuid:record_id>/leave/": Rule(VIEWERS, VIEWERS),
     "records/<uuid:record_id>/history/": reading(OWNER),
     "records/<uuid:record_id>/items/<uuid:entry_id>/personal/": acting(OWNER, personal="yes"),
+    "records/<uuid:record_id>/export/": Rule(OWNER, OWNER),
+    "records/<uuid:record_id>/export/<uuid:export_id>/": reading(OWNER),
+    "records/<uuid:record_id>/export/<uuid:export_id>/delete/": acting(OWNER),
+    "records/<uuid:record_id>/restore/": Rule(OWNER, OWNER),
+    "records/<uuid:record_id>/summary/": reading(VIEWERS),
+    "records/new/": Rule(SIGNED_IN, SIGNED_IN, (("name", "Ida"), ("relationship", "child"))),
     "records/invited/": Rule(EVERYBODY, EVERYBODY, (("decline", "1"),), frozenset({200, 410})),
     "records/invited/<str:token>/": reading(EVERYBODY),
     # Messages.
@@ -285,6 +291,7 @@ def world() -> World:
         "entry_id": file.pk,
         "document_id": document.pk,
         "parcel_id": waiting.pk,
+        "export_id": export.request_export(record, owner).pk,
         "invitation_id": sharing.invite(record, owner, "ida@people.example", Right.VIEW)[0].pk,
         "token": "x" * 43,
         "slug": "portal",
