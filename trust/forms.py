@@ -182,6 +182,13 @@ class AnchorFilterForm(forms.Form):
         _choices(self, "source", [("", "Any source"), *Anchor.Source.choices])
 
 
+class PeerFilterForm(forms.Form):
+    """Which certificates of others are listed."""
+
+    q = forms.CharField(label="Name or fingerprint", max_length=100, required=False)
+    amiss = forms.BooleanField(label="Only where a list or responder is amiss", required=False)
+
+
 def _choices(form: forms.Form, name: str, choices: Sequence[tuple[Any, Any]]) -> None:
     form.fields[name].choices = choices  # type: ignore[attr-defined]
 
@@ -351,8 +358,8 @@ class IssueForm(forms.Form):
     use = forms.ChoiceField(
         label="What for",
         choices=[
-            (Identity.Use.DUAL, "One certificate for signing and encryption"),
-            ("separate", "Two certificates: one for signing, one for encryption"),
+            (Identity.Use.DUAL, "One for both uses"),
+            ("separate", "Two, for signing and encryption"),
         ],
         initial=Identity.Use.DUAL,
         required=False,

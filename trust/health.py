@@ -15,7 +15,16 @@ from trust import authorities
 from trust.authorities import CRL_RENEW_BEFORE
 from trust.checks import WARN_BEFORE
 from trust.context import usable_labels
-from trust.models import Anchor, Bundle, Crl, Domain, Identity, IdentityRequest, TrustRequest
+from trust.models import (
+    Anchor,
+    Bundle,
+    Crl,
+    Domain,
+    Identity,
+    IdentityRequest,
+    PeerCertificate,
+    TrustRequest,
+)
 
 Level = Literal["good", "warn", "bad"]
 #: So long before the end of a certificate of ours somebody must act at once.
@@ -53,6 +62,7 @@ def trust_signs(now: datetime) -> list[Sign]:
         *own_list_signs(now),
         anchors_sign(now),
         *bundle_signs(),
+        *partner_list_signs(now),
         *request_signs(),
     ]
 
@@ -153,6 +163,18 @@ def bundle_signs() -> list[Sign]:
     ]
 
 
+def partner_list_signs(now: datetime) -> list[Sign]:
+    """Partners' revocation lists and responders that give nothing of use."""
+    current = PeerCertificate.objects.filter(not_after__gte=now).exclude(crl_error="", ocsp_error="")
+    count = current.count()
+    if not count:
+        return []
+    certificates = "one certificate" if count == 1 else f"{count} certificates"
+    detail = f"For {certificates} of partners no fresh revocation list or answer is to be had."
+    url = f"{reverse('trust:peers')}?amiss=on"
+    return [Sign("warn", "Revocation", detail, "See whose", url)]
+
+
 def request_signs() -> list[Sign]:
     """What waits for an administrator, or for a worker with the keys."""
     found = []
@@ -162,6 +184,10 @@ def request_signs() -> list[Sign]:
             f"{waiting} request{'' if waiting == 1 else 's'} to be trusted wait{'s' if waiting == 1 else ''}."
         )
         found.append(Sign("warn", "Requests", detail, "Decide", reverse("trust:requests")))
+    for bundle in Bundle.objects.filter(proposal__isnull=False).only("pk", "name"):
+        url = reverse("trust:bundle", args=[bundle.pk])
+        detail = "What it is to follow waits for a second administrator."
+        found.append(Sign("warn", f"Bundle {bundle.name}", detail, "Decide", url))
     keyless = IdentityRequest.objects.filter(state=IdentityRequest.State.WAITING, code="keys_unavailable")
     if keyless.exists():
         detail = "Work on our certificates waits for a worker that has their keys."

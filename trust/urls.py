@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from trust import bundle_views, console_views, exchange_views, identity_views, request_views, views
+from trust import (
+    bundle_views,
+    console_views,
+    exchange_views,
+    identity_views,
+    peer_views,
+    request_views,
+    views,
+)
 
 app_name = "trust"
 
@@ -26,6 +34,7 @@ urlpatterns = [
     path("trust/anchors/<uuid:anchor_id>/flags/", console_views.anchor_flags, name="anchor_flags"),
     path("trust/anchors/<uuid:anchor_id>/state/", console_views.anchor_state, name="anchor_state"),
     path("trust/anchors/<uuid:anchor_id>/exclude/", console_views.anchor_exclude, name="anchor_exclude"),
+    path("trust/peers/", peer_views.peers, name="peers"),
     path("trust/bundles/", bundle_views.bundle_list, name="bundles"),
     path("trust/bundles/add/", bundle_views.bundle_add, name="bundle_add"),
     path("trust/bundles/<uuid:bundle_id>/", bundle_views.bundle, name="bundle"),

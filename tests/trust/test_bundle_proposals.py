@@ -65,6 +65,7 @@ def test_a_new_bundle_counts_after_the_second_yes(ida, ben):
     bundle = Bundle.objects.get()
     assert state(bundle) == ("", False, True)
     assert "Wants a second yes" in text(ida.get("/trust/bundles/"))
+    assert "waits for a second administrator" in text(ben.get("/trust/"))
     assert "You proposed it" in agree(ida, bundle)
     assert state(bundle) == ("", False, True)
     assert URL in text(ben.get(f"/trust/bundles/{bundle.pk}/"))

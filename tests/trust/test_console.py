@@ -31,6 +31,7 @@ CONSOLE = (
     "/trust/mail/parcels/",
     "/trust/anchors/",
     "/trust/anchors/import/",
+    "/trust/peers/",
     "/trust/bundles/",
     "/trust/bundles/add/",
     "/trust/organizations/",

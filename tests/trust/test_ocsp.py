@@ -2,18 +2,24 @@
 
 import base64
 import datetime
+import json
+from contextlib import suppress
+from io import StringIO
 from urllib.parse import unquote
 
 import pytest
 import time_machine
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ReasonFlags, ocsp
+from django.core.management import call_command
+from django.test import Client
 
 from healthvault.audit.models import AuditEvent
-from tests import pki_factory
+from tests import factories, pki_factory, tools
 from tests import web_server as servers
 from trust import checks, context, fetcher, memory, ocsp_answers, resolvers, revocation_lists, tasks, versions
 from trust.models import Anchor, Domain, OcspAnswer, PeerCertificate
+from trust.pki import ocsp as ocsp_pki
 from trust.pki.certs import Certificate
 from trust.pki.errors import RevocationUnknown, Revoked
 
@@ -412,3 +418,78 @@ def test_only_certificates_on_a_good_chain_are_asked_about(responder):
         judge(leaf)
     ocsp_answers.refresh()
     assert not responder.asked
+
+
+# --- openssl as the responder -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"), [("V", "good"), ("R", "revoked"), (None, "revocation_unknown")]
+)
+@pytest.mark.parametrize("delegated", [False, True])
+def test_what_openssl_answers_to_our_question(ca, tmp_path, state, verdict, delegated):
+    leaf = pki_factory.issue(ca, emails=[PARTNER])
+    signer = pki_factory.make_responder(ca) if delegated else ca
+    question = ocsp_pki.question(Certificate(leaf.der), Certificate(ca.der))
+    files = {"q.der": question, "ca.pem": ca.pem, "by.pem": signer.pem, "by.key": signer.key_pem}
+    files |= {"leaf.pem": leaf.pem, "index.txt": b""}
+    if state:
+        revoked = "261101000000Z,keyCompromise" if state == "R" else ""
+        serial = f"{leaf.certificate.serial_number:X}"
+        serial = serial.zfill(len(serial) + len(serial) % 2)
+        line = "\t".join([state, "361101000000Z", revoked, serial, "unknown", "/CN=leaf"])
+        files["index.txt"] = f"{line}\n".encode()
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    tools.run(
+        tools.need("openssl"), "ocsp", "-reqin", tmp_path / "q.der", "-index", tmp_path / "index.txt",
+        "-CA", tmp_path / "ca.pem", "-rsigner", tmp_path / "by.pem", "-rkey", tmp_path / "by.key",
+        "-ndays", "1", "-respout", tmp_path / "a.der",
+    )  # fmt: skip
+    words = ["--leaf", tmp_path / "leaf.pem", "--anchor", tmp_path / "ca.pem", "--ocsp", tmp_path / "a.der"]
+    out = StringIO()
+    with suppress(SystemExit):
+        # It answers as of now; a second later this is surely not of a time to come.
+        at = pki_factory.days(0.001).isoformat()
+        call_command(
+            "check_path", *map(str, words), "--revocation", "require", "--at", at, "--json", stdout=out
+        )
+    answer = json.loads(out.getvalue())
+    assert (answer["code"] or answer["revocation"]) == verdict
+
+
+# --- in the console ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def browser():
+    client = Client()
+    client.force_login(factories.account("ida@portal.example", is_staff=True))
+    return client
+
+
+def text(answer):
+    return " ".join(answer.content.decode().split())
+
+
+def test_an_administrator_sees_whose_revocation_we_know_of(browser, responder):
+    judge(responder.issue())
+    shown = text(browser.get("/trust/peers/"))
+    assert f"for {PARTNER}" in shown
+    assert "good, until" in shown
+    assert responder.url in shown
+    assert "it names no list and no responder" in shown, "the anchor itself"
+    assert "Revocation" not in text(browser.get("/trust/"))
+
+
+def test_and_where_a_responder_gives_nothing_of_use(browser, responder):
+    responder.body = pki_factory.refuse_ocsp("unauthorized")
+    leaf = responder.issue()
+    judge(leaf)
+    ocsp_answers.refresh()
+    assert "For one certificate of partners no fresh revocation list" in text(browser.get("/trust/"))
+    shown = text(browser.get("/trust/peers/?amiss=on"))
+    assert "The responder says that it does not answer. <code>ocsp_not_answered</code>" in shown
+    assert "it names no list" not in shown, "the anchor is not amiss"
+    assert "fits this filter" in text(browser.get("/trust/peers/?q=nobody"))
+    assert f"for {PARTNER}" in text(browser.get(f"/trust/peers/?q={leaf.sha256[:12].upper()}"))

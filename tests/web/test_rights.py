@@ -172,6 +172,7 @@ RULES = {
     "trust/anchors/<uuid:anchor_id>/flags/": acting(STAFF, incoming="on"),
     "trust/anchors/<uuid:anchor_id>/state/": acting(STAFF, act="pause", reason="x"),
     "trust/anchors/<uuid:anchor_id>/exclude/": acting(STAFF, domain=DOMAIN, reason="x"),
+    "trust/peers/": reading(STAFF),
     "trust/bundles/": reading(STAFF),
     "trust/bundles/add/": Rule(STAFF, STAFF),
     "trust/bundles/<uuid:bundle_id>/": reading(STAFF),

@@ -11,6 +11,7 @@ from trust.management.files import WRONG_USE, describe, finish, read_file, read_
 from trust.pki.certs import Certificate, require_covers, require_direct_leaf
 from trust.pki.errors import PkiError, WrongKeyUsage
 from trust.pki.load import load_certificate, load_certificates
+from trust.pki.ocsp import MAX_ANSWER_BYTES
 from trust.pki.path import Chain, verify_path
 from trust.pki.policy import Policy, TrustContext
 
@@ -26,6 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--intermediate", action="append", default=[], metavar="FILE")
         parser.add_argument("--anchor", action="append", required=True, metavar="FILE")
         parser.add_argument("--crl", action="append", default=[], metavar="FILE")
+        parser.add_argument("--ocsp", action="append", default=[], metavar="FILE", help="an OCSP response")
         parser.add_argument("--at", metavar="ISO", help="judge as of this time (default: now)")
         parser.add_argument("--address", help="also hold it to the binding and the Direct rules for a leaf")
         parser.add_argument("--revocation", choices=["require", "soft"], default="soft")
@@ -37,13 +39,14 @@ class Command(BaseCommand):
         files = {name: [read_file(each) for each in options[name]] for name in ("intermediate", "anchor")}
         leaf_file = read_file(options["leaf"])
         crls = tuple(read_file(each, limit=MAX_CRL_BYTES) for each in options["crl"])
+        answers = tuple(read_file(each, limit=MAX_ANSWER_BYTES) for each in options["ocsp"])
         chain: Chain | None = None
         code = None
         try:
             leaf = load_certificate(leaf_file)
             intermediates = [each for data in files["intermediate"] for each in load_certificates(data)]
             anchors = tuple(each for data in files["anchor"] for each in load_certificates(data))
-            chain = verify_path(leaf, intermediates, TrustContext(anchors, crls, policy), at)
+            chain = verify_path(leaf, intermediates, TrustContext(anchors, crls, policy, answers), at)
             if options["address"]:
                 _require_bound_leaf(leaf, options["address"], policy)
             detail = f"a path of {len(chain.certificates)}, revocation {chain.revocation}"
