@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -56,7 +57,9 @@ def _standing(row: Bundle) -> int:
 def bundle_add(request: HttpRequest) -> HttpResponse:
     """A bundle to follow; a preset fills in name and kind."""
     name = request.GET.get("preset", "")
-    initial = {"name": name, "label": PRESETS[name]} if name in PRESETS else {}
+    # A test portal follows staging bundles only: another label would count for nothing there.
+    usual = Bundle.Label.STAGING if settings.ENVIRONMENT == "ppe" else Bundle.Label.PRODUCTION
+    initial = {"name": name, "label": PRESETS[name]} if name in PRESETS else {"label": usual}
     return _bundle_form(request, Bundle(), initial)
 
 

@@ -15,10 +15,11 @@ def renew_own_crl() -> None:
 
 @shared_task
 def keep_identities_current() -> None:
-    """Renew certificates of ours before they end, and retire what has ended."""
-    from trust import renewal
+    """Renew certificates of ours before they end, retire what has ended, and tell of what will end."""
+    from trust import expiry, renewal
 
     renewal.keep_current()
+    expiry.tell()
 
 
 @shared_task

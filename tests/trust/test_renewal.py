@@ -15,9 +15,21 @@ from django.test import Client
 from django.utils import timezone
 
 from healthvault.audit.models import AuditEvent
-from tests import pki_factory
+from healthvault.outbox.models import Notification
+from tests import factories, pki_factory
 from tests.tools import need, run
-from trust import authorities, context, fetcher, health, identity_requests, keyimport, publication, renewal
+from trust import (
+    admission,
+    authorities,
+    context,
+    expiry,
+    fetcher,
+    health,
+    identity_requests,
+    keyimport,
+    publication,
+    renewal,
+)
 from trust.errors import AuthorityOffline, UnusableCertificate
 from trust.models import Anchor, Crl, Identity, IdentityRequest
 from trust.pki.certs import Certificate, require_direct_leaf
@@ -329,6 +341,56 @@ def test_the_list_of_an_offline_authority_is_told_before_it_ends(tmp_path, passw
     with after(days=9):
         (sign,) = health.own_list_signs(timezone.now())
         assert (sign.level, "Import" in sign.todo) == ("warn", True)
+
+
+# --- told in time -----------------------------------------------------------------------------------------
+
+
+def told():
+    return sorted(mail.to_address for mail in Notification.objects.filter(kind=expiry.KIND))
+
+
+def test_administrators_are_mailed_at_thirty_fourteen_and_three_days():
+    for email in ("ida@portal.example", "ben@portal.example"):
+        factories.account(email, is_staff=True)
+    factories.account("nora@patient.example")
+    accredited = pki_factory.make_ca("Accredited CA")
+    keyimport.import_p12(pki_factory.issue(accredited, domains=[OURS], not_after=pki_factory.days(100)).p12())
+    keep_identities_current()
+    counts = []
+    for days in (69, 71, 72, 85, 87, 96, 98, 99, 101):
+        with after(days=days):
+            keep_identities_current()
+            keep_identities_current()
+            counts.append(len(told()))
+    assert counts == [0, 2, 2, 2, 4, 4, 6, 6, 6]
+    assert set(told()) == {"ida@portal.example", "ben@portal.example"}
+    mail = Notification.objects.filter(kind=expiry.KIND).first()
+    assert OURS in mail.subject
+    assert "/trust/certificates/" in mail.text
+
+
+def test_nobody_is_mailed_about_what_renews_itself():
+    factories.account("ida@portal.example", is_staff=True)
+    authorities.issue_identity(OURS)
+    for days in (680, 700, 720, 729):
+        with after(days=days):
+            keep_identities_current()
+    assert told() == []
+
+
+def test_the_end_of_a_partners_anchor_is_told_unless_it_counts_for_nothing():
+    factories.account("ida@portal.example", is_staff=True)
+    ca = pki_factory.make_ca("Sedge CA", not_after=pki_factory.days(20))
+    reading = admission.read_files([("ca.pem", ca.pem)], timezone.now())
+    (admitted,) = admission.admit(reading.candidates, "Sedge & Sons <Clinics>")
+    Anchor.objects.filter(pk=admitted.anchor.pk).update(state="paused")
+    assert expiry.tell() == 0
+    Anchor.objects.filter(pk=admitted.anchor.pk).update(state="active")
+    assert expiry.tell() == 1
+    (mail,) = Notification.objects.filter(kind=expiry.KIND)
+    assert mail.subject.startswith("The trust anchor of Sedge & Sons <Clinics> ends on")
+    assert "Sedge &amp; Sons &lt;Clinics&gt;" in mail.html
 
 
 # --- where certificates say -------------------------------------------------------------------------------
