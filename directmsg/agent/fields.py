@@ -339,7 +339,14 @@ def parse_structured(text: str) -> Structured:
     first counts. RFC 2231 values (also in pieces) beat plain ones, and plain ones may hold RFC 2047 words.
     Raises TooLarge for over 100 parameters or over 64 pieces of one.
     """
-    return _known_structured(text) if len(text) <= _SHORT else _read_structured(text)
+    if len(text) > _SHORT or _names_a_file(text.lower()):
+        return _read_structured(text)
+    return _known_structured(text)
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether something of the message itself would be kept, longer than the message."""
+    return "name" in text and "smime.p7" not in text
 
 
 def _read_structured(text: str) -> Structured:

@@ -134,11 +134,13 @@ def names_of(certificate: x509.Certificate) -> CertificateNames:
     return read_names(encoded(certificate))
 
 
+@lru_cache(maxsize=256)
 def encoded(certificate: x509.Certificate) -> bytes:
     """The certificate as DER."""
     return certificate.public_bytes(Encoding.DER)
 
 
+@lru_cache(maxsize=256)
 def issuer_and_serial(certificate: x509.Certificate) -> bytes:
     """The IssuerAndSerialNumber that refers to `certificate`. Raises Malformed."""
     names = names_of(certificate)

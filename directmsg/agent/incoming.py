@@ -236,9 +236,9 @@ def _decrypt(outer: Part, identities: Sequence[Identity], legacy: frozenset[str]
     if not _is_pkcs7_mime(outer):
         raise NotEncrypted("the message is not an envelope")
     data = _cms_octets(outer)
-    if cms.content_type(data) not in ("enveloped", "auth_enveloped"):
-        raise NotEncrypted("the outermost CMS content is not enveloped")
     if not identities:
+        if cms.content_type(data) not in ("enveloped", "auth_enveloped"):
+            raise NotEncrypted("the outermost CMS content is not enveloped")
         raise CannotDecrypt
     opened = cms.decrypt(data, identities, legacy=legacy)
     reading.cipher = opened.cipher

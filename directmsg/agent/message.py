@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 
 import pybase64
 
@@ -428,12 +429,27 @@ def entity(
     fields: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """Content fields, further `fields`, a blank line, and `body` as it is."""
+    if fields or (disposition and not content_type.startswith("application/pkcs7-")):
+        return _entity_head(content_type, encoding, tuple(disposition), tuple(fields)) + body
+    return _usual_head(content_type, encoding, tuple(disposition)) + body
+
+
+def _entity_head(
+    content_type: str,
+    encoding: str,
+    disposition: tuple[str, ...],
+    fields: tuple[tuple[str, str], ...] = (),
+) -> bytes:
     lines = [_parameter_field("Content-Type", content_type.split("; "))]
     lines.append(raw_field("Content-Transfer-Encoding", encoding))
     if disposition:
         lines.append(_parameter_field("Content-Disposition", disposition))
     lines += [raw_field(name, value) for name, value in fields]
-    return b"".join(lines) + b"\r\n" + body
+    return b"".join(lines) + b"\r\n"
+
+
+#: The heads of text, signature and envelope are the same again and again. Names of files are not kept.
+_usual_head = lru_cache(maxsize=64)(_entity_head)
 
 
 def _parameter_field(name: str, pieces: Sequence[str]) -> bytes:

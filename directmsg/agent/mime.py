@@ -187,7 +187,10 @@ class _Reader:
         if block.defects:
             self.note(*block.defects)
         kind, encoding, disposition = self._structural(block.fields)
-        part = Part(
+        # Written past the frozen class: its children can only be read once the part is, nobody has seen it
+        # without them, and setting each field through the class takes twice as long.
+        part = Part.__new__(Part)
+        part.__dict__.update(
             path=path,
             fields=block.fields,
             declared=self._declared(kind, default),
@@ -198,9 +201,7 @@ class _Reader:
             body_start=block.body_start,
             end=end,
         )
-        children = self._children(part, depth)
-        # The children can only be read once the part is; nobody has seen it without them.
-        object.__setattr__(part, "children", children)
+        part.__dict__["children"] = self._children(part, depth)
         return part
 
     def _structural(self, fields: Fields) -> tuple[Field | None, Field | None, Field | None]:

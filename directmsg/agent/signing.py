@@ -218,6 +218,7 @@ class _Attributes:
 _CONTENT_TYPE: Final = der.oid_contents(CONTENT_TYPE)
 _MESSAGE_DIGEST: Final = der.oid_contents(MESSAGE_DIGEST)
 _SIGNING_TIME: Final = der.oid_contents(SIGNING_TIME)
+_READ: Final = frozenset({_CONTENT_TYPE, _MESSAGE_DIGEST, _SIGNING_TIME})
 
 
 def _attribute_values(encoded: Buffer, tag: int) -> dict[bytes, bytes]:
@@ -237,24 +238,36 @@ def _attribute_values(encoded: Buffer, tag: int) -> dict[bytes, bytes]:
     return found
 
 
-def _only_value(values: dict[bytes, bytes], kind: bytes) -> Reader:
-    """A reader on the one value of an attribute that must be there."""
-    if kind not in values:
-        raise BadSignature(f"no signed attribute {dotted(kind)}")
-    reader = Reader(values[kind])
-    reader.enter(ber.SET)
-    value = reader.raw()
-    reader.leave()
-    return Reader(value)
-
-
 def _read_attributes(encoded: Buffer) -> _Attributes:
-    values = _attribute_values(encoded, _SIGNED_ATTRIBUTES)
-    content_type = _only_value(values, _CONTENT_TYPE).small(ber.OBJECT_IDENTIFIER)
-    message_digest = _only_value(values, _MESSAGE_DIGEST).octets().tobytes()
-    signing_time = None
-    if _SIGNING_TIME in values:
-        signing_time = _read_time(_only_value(values, _SIGNING_TIME))
+    """The attributes that count, each with its one value; others are stepped over."""
+    reader = Reader(encoded)
+    reader.enter(_SIGNED_ATTRIBUTES)
+    seen: set[bytes] = set()
+    content_type = message_digest = signing_time = None
+    while reader.tag() != ber.END:
+        reader.enter(ber.SEQUENCE)
+        kind = reader.small(ber.OBJECT_IDENTIFIER)
+        if kind in seen:
+            raise BadSignature(f"signed attribute {dotted(kind)} twice")
+        seen.add(kind)
+        if kind not in _READ:
+            reader.skip()
+            reader.leave()
+            continue
+        reader.enter(ber.SET)
+        if kind == _CONTENT_TYPE:
+            content_type = reader.small(ber.OBJECT_IDENTIFIER)
+        elif kind == _MESSAGE_DIGEST:
+            message_digest = reader.octets().tobytes()
+        else:
+            signing_time = _read_time(Reader(reader.raw()))
+        reader.leave()
+        reader.leave()
+    reader.leave()
+    reader.finish()
+    if content_type is None or message_digest is None:
+        missing = CONTENT_TYPE if content_type is None else MESSAGE_DIGEST
+        raise BadSignature(f"no signed attribute {missing}")
     return _Attributes(content_type, message_digest, signing_time)
 
 
@@ -474,17 +487,19 @@ def sign(
         raise WeakDigest(f"will not sign with {digest}")
     algorithms.require_strong_key(signer.private_key)
     attributes = [
-        _attribute(CONTENT_TYPE, der.oid(DATA)),
+        _DATA_ATTRIBUTE,
         _attribute(MESSAGE_DIGEST, der.octet_string(_Content(content).digest(digest))),
         _attribute(SIGNING_TIME, der.time(at)),
     ]
-    signature_algorithm, signature = _sign_attributes(signer, der.set_of(attributes), digest)
-    digest_algorithm = der.sequence(der.oid(algorithms.DIGEST_OIDS[digest]))
+    # The signature stands over the SET OF; in the message its first octet is the tag [0].
+    signed = der.set_of(attributes)
+    signature_algorithm, signature = _sign_attributes(signer, signed, digest)
+    digest_algorithm = _digest_algorithm(digest)
     signer_info = der.sequence(
         der.integer(1),
         identity.issuer_and_serial(signer.certificate),
         digest_algorithm,
-        der.set_of(attributes, _SIGNED_ATTRIBUTES),
+        bytes((_SIGNED_ATTRIBUTES,)) + signed[1:],
         signature_algorithm,
         der.octet_string(signature),
     )
@@ -496,14 +511,22 @@ def _attribute(kind: str, value: bytes) -> bytes:
     return der.sequence(der.oid(kind), der.set_of([value]))
 
 
+_DATA_ATTRIBUTE: Final = _attribute(CONTENT_TYPE, der.oid(DATA))
+# rsaEncryption, as RFC 3370 section 3.2 has it, is what every receiver knows.
+_RSA: Final = der.sequence(der.oid(algorithms.RSA_ENCRYPTION), der.NULL)
+
+
+@lru_cache(maxsize=8)
+def _digest_algorithm(digest: str) -> bytes:
+    return der.sequence(der.oid(algorithms.DIGEST_OIDS[digest]))
+
+
 def _sign_attributes(signer: Identity, attributes: bytes, digest: str) -> tuple[bytes, bytes]:
     """The encoded algorithm and the signature."""
     algorithm = algorithms.HASHES[digest]
     key = signer.private_key
     if isinstance(key, rsa.RSAPrivateKey):
-        # rsaEncryption, as RFC 3370 section 3.2 has it, is what every receiver knows.
-        name = der.sequence(der.oid(algorithms.RSA_ENCRYPTION), der.NULL)
-        return name, key.sign(attributes, padding.PKCS1v15(), algorithm)
+        return _RSA, key.sign(attributes, padding.PKCS1v15(), algorithm)
     name = der.sequence(der.oid(algorithms.ECDSA_OIDS[digest]))
     return name, key.sign(attributes, ec.ECDSA(algorithm))
 
