@@ -25,6 +25,7 @@ _WORDS = {
     "reset": "Given new tries",
     "cleared": "Offered by an administrator although its sender is no longer trusted",
     "claimed": "Picked up",
+    "moved": "Moved to another record by who picked it up",
     "expired": "Expired; the content was erased",
     "declined": "Declined by the contact; the content was erased",
     "withdrawn": "Withdrawn; the content was erased",

@@ -21,6 +21,7 @@ urlpatterns = [
         "messages/addresses/<uuid:record_id>/<uuid:address_id>/", address_views.switch, name="address_switch"
     ),
     path("messages/<uuid:message_id>/", views.message, name="message"),
+    path("messages/<uuid:message_id>/move/", views.move, name="move"),
     path("messages/<uuid:message_id>/opened/", views.mark_opened, name="mark_opened"),
     path("messages/<uuid:message_id>/html/", views.html_body, name="html_body"),
     path("messages/<uuid:message_id>/raw/", views.raw, name="raw"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
@@ -20,7 +21,7 @@ from records.access import messages_visible_to, open_access, signed_in, whole_re
 from records.models import Attachment, Document, Message, Right
 from records.unpacked import about_of, contents_of
 
-from . import addresses, html_mail, pickup
+from . import addresses, html_mail, moving, pickup
 
 #: For how long one line of the trail stands for a view whose page asks for what is new.
 VIEW_LASTS = timedelta(hours=1)
@@ -78,6 +79,7 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
         "claimed": "claimed" in request.GET,
         "address": addresses.primary_address(shown.record),
         "may_change": access.may_change,
+        "move_to": moving.targets(shown, signed_in(request)),
         "may_see_raw": access.custodian,
     }
     if not asking:
@@ -148,6 +150,20 @@ def raw(request: HttpRequest, message_id: str) -> HttpResponse:
         raise Http404
     trail.record("message.downloaded", record=shown.record, subject=shown.pk, request=request)
     return download(open_blob(shown.raw), "message.eml", "application/octet-stream")
+
+
+@require_POST
+@login_required
+def move(request: HttpRequest, message_id: str) -> HttpResponse:
+    """Move a picked-up message to another record."""
+    shown = _message(request, message_id, Right.MODIFY)
+    try:
+        target = moving.move(shown, request.POST.get("record", ""), signed_in(request), request=request)
+    except moving.CannotMove:
+        messages.warning(request, "Nothing was moved. Choose one of your records, within 30 days of pickup.")
+    else:
+        messages.success(request, f"It is in the record of {target.name} now.")
+    return redirect("directmsg:message", message_id=shown.pk)
 
 
 @require_POST

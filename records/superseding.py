@@ -37,6 +37,11 @@ def forget(document: Document) -> None:
     _apply(document.record)
 
 
+def settle(record: Record) -> None:
+    """Decide anew which documents of `record` replace which: one of them left."""
+    _apply(record)
+
+
 def _apply(record: Record) -> None:
     headers = _headers(record)
     for header in headers:

@@ -130,6 +130,7 @@ RULES = {
     "messages/addresses/<uuid:record_id>/": Rule(OWNER, OWNER, (("local", "linden.gate.77"),)),
     "messages/addresses/<uuid:record_id>/<uuid:address_id>/": acting(OWNER, off="1"),
     "messages/<uuid:message_id>/": reading(VIEWERS),
+    "messages/<uuid:message_id>/move/": acting(MODIFIERS),
     "messages/<uuid:message_id>/opened/": acting(VIEWERS),
     "messages/<uuid:message_id>/html/": reading(VIEWERS),
     "messages/<uuid:message_id>/raw/": reading(OWNER),
