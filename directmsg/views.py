@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
@@ -63,6 +64,8 @@ def _addresses(records: list[Any]) -> list[Any]:
 def message(request: HttpRequest, message_id: str) -> HttpResponse:
     """One message: text, attachments and what became of each, the items found, and who signed it."""
     shown = _message(request, message_id, Right.VIEW)
+    if shown.direction == Message.Direction.OWN:
+        return redirect("records:upload_result", record_id=shown.record_id, message_id=shown.pk)
     access = open_access(request, shown.record_id)
     contents = contents_of(shown)
     asking = bool(request.htmx)  # type: ignore[attr-defined]
@@ -75,6 +78,7 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
         "record": shown.record,
         "contents": contents,
         "about": about_of(shown),
+        "here": reverse("directmsg:message", args=[shown.pk]),
         "links": _links(shown),
         "claimed": "claimed" in request.GET,
         "address": addresses.primary_address(shown.record),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import export_views, sharing_views, trend_views, views
+from . import change_views, export_views, item_views, sharing_views, trend_views, views
 
 app_name = "records"
 
@@ -15,7 +15,26 @@ urlpatterns = [
     path("records/<uuid:record_id>/documents/", trend_views.documents, name="documents"),
     path("records/<uuid:record_id>/search/", trend_views.words, name="search"),
     path("records/<uuid:record_id>/settings/", views.settings, name="settings"),
+    path("records/<uuid:record_id>/imports/", change_views.imports, name="imports"),
+    path("records/<uuid:record_id>/imports/<uuid:import_id>/", change_views.one_import, name="import"),
+    path(
+        "records/<uuid:record_id>/imports/<uuid:import_id>/review/", change_views.review_import, name="review"
+    ),
+    path("records/<uuid:record_id>/imports/<uuid:import_id>/undo/", change_views.undo_import, name="undo"),
+    path("records/<uuid:record_id>/imports/<uuid:import_id>/redo/", change_views.redo_import, name="redo"),
+    path("records/<uuid:record_id>/documents/<uuid:document_id>/whose/", change_views.whose, name="whose"),
+    path("records/<uuid:record_id>/upload/", change_views.upload, name="upload"),
+    path(
+        "records/<uuid:record_id>/upload/<uuid:message_id>/", change_views.upload_result, name="upload_result"
+    ),
+    path("records/<uuid:record_id>/add/", item_views.choose_kind, name="choose_kind"),
+    path("records/<uuid:record_id>/add/<slug:kind>/", item_views.add, name="add"),
+    path("records/<uuid:record_id>/removed/", item_views.removed, name="removed"),
     path("records/<uuid:record_id>/items/<uuid:entry_id>/", views.entry, name="entry"),
+    path("records/<uuid:record_id>/items/<uuid:entry_id>/correct/", item_views.correct, name="correct"),
+    path("records/<uuid:record_id>/items/<uuid:entry_id>/decide/", item_views.decide, name="decide"),
+    path("records/<uuid:record_id>/items/<uuid:entry_id>/remove/", item_views.remove, name="remove"),
+    path("records/<uuid:record_id>/items/<uuid:entry_id>/picture/", item_views.item_picture, name="picture"),
     path("records/<uuid:record_id>/items/<uuid:entry_id>/file/", views.entry_file, name="entry_file"),
     path("records/<uuid:record_id>/documents/<uuid:document_id>/", views.document, name="document"),
     path(

@@ -26,6 +26,7 @@ from .clinical.errors import ClinicalError
 from .clinical.sections import title_of_code
 from .facts import Fact
 from .forms import PreferencesForm
+from .item_views import story_for
 from .models import Document, Entry, EntrySource, Import, Message, Right
 
 #: How long the overview calls an import new.
@@ -53,7 +54,8 @@ def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
     filings = Import.objects.filter(document__in=access.documents)
     since = timezone.now() - FRESH
     fresh = filings.filter(state=Import.State.APPLIED, created__gt=since).order_by("-created")
-    unread = documents.exclude(state=Document.State.READ).order_by("-created")
+    settled = (Document.State.READ, Document.State.REFUSED)
+    unread = documents.exclude(state__in=settled).order_by("-created")
     context = {
         "record": record,
         "access": access,
@@ -62,7 +64,7 @@ def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
         "documents_count": documents.count(),
         "fresh": fresh.select_related("document__record__holder", "document__attachment__message")[:5],
         "attention": unread.filter(superseded_by=None)[:5],
-        "to_review": filings.filter(state=Import.State.PROPOSED).count() if access.whole else 0,
+        "to_review": filings.filter(state=Import.State.PROPOSED).order_by("created"),
         "custodian": access.custodian,
     }
     return render(request, "records/overview.html", context)
@@ -73,7 +75,7 @@ def record_overview(request: HttpRequest, record_id: str) -> HttpResponse:
 def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     """One item and where it came from."""
     access = open_access(request, record_id)
-    related = ("record__holder", "filing__document__attachment__message__record__holder", "blob")
+    related = ("record__holder", "filing__document__attachment__message__record__holder", "blob__holder")
     shown = access.entries.select_related(*related, "attachment__message").filter(pk=entry_id).first()
     if shown is None:
         raise Http404
@@ -90,6 +92,7 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
         "sources": sources.select_related("filing__document__record__holder"),
         "document": _source_of(shown, access),
         "message": _message_of(shown, access),
+        **story_for(access, shown),
     }
     return render(request, "records/entry.html", context)
 

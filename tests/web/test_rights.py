@@ -24,7 +24,7 @@ from directmsg import compose, confirmations, inbox, pickup
 from directmsg.models import InboundMail, OutboundMail, Parcel
 from healthvault.store.blobs import store_blob
 from records import export, filing, sharing
-from records.models import Document, Entry, Grant, Message, Record, Right
+from records.models import Document, Entry, Grant, Import, Message, Record, Right
 from tests import factories, pki_factory
 from tests.directmsg.partners import PartnerMachine, parcel_body
 from tests.documents import CDA_TYPE, VISIT
@@ -97,6 +97,23 @@ RULES = {
     "records/<uuid:record_id>/timeline/": reading(VIEWERS),
     "records/<uuid:record_id>/documents/": reading(VIEWERS),
     "records/<uuid:record_id>/search/": Rule(VIEWERS, VIEWERS, (("words", "map"),)),
+    "records/<uuid:record_id>/imports/": reading(VIEWERS),
+    "records/<uuid:record_id>/imports/<uuid:import_id>/": reading(VIEWERS),
+    "records/<uuid:record_id>/imports/<uuid:import_id>/review/": Rule(MODIFIERS, MODIFIERS),
+    "records/<uuid:record_id>/imports/<uuid:import_id>/undo/": Rule(MODIFIERS, MODIFIERS),
+    "records/<uuid:record_id>/imports/<uuid:import_id>/redo/": acting(MODIFIERS),
+    "records/<uuid:record_id>/documents/<uuid:document_id>/whose/": Rule(
+        MODIFIERS, MODIFIERS, (("not_mine", "1"),)
+    ),
+    "records/<uuid:record_id>/upload/": Rule(MODIFIERS, MODIFIERS),
+    "records/<uuid:record_id>/upload/<uuid:message_id>/": reading(VIEWERS, 404),  # of a message that came in
+    "records/<uuid:record_id>/add/": reading(MODIFIERS),
+    "records/<uuid:record_id>/add/<slug:kind>/": Rule(MODIFIERS, MODIFIERS, (("name", "x"),)),
+    "records/<uuid:record_id>/removed/": reading(OWNER),
+    "records/<uuid:record_id>/items/<uuid:entry_id>/correct/": Rule(MODIFIERS, MODIFIERS, (("name", "x"),)),
+    "records/<uuid:record_id>/items/<uuid:entry_id>/decide/": acting(MODIFIERS, act="reject"),
+    "records/<uuid:record_id>/items/<uuid:entry_id>/remove/": Rule(OWNER, OWNER),
+    "records/<uuid:record_id>/items/<uuid:entry_id>/picture/": reading(VIEWERS, 404),  # no picture
     "records/<uuid:record_id>/settings/": Rule(OWNER, OWNER, tuple(SETTINGS.items())),
     "records/<uuid:record_id>/items/<uuid:entry_id>/": reading(VIEWERS),
     "records/<uuid:record_id>/items/<uuid:entry_id>/file/": reading(VIEWERS),
@@ -292,6 +309,7 @@ def world() -> World:
         "kind": "results",
         "entry_id": file.pk,
         "document_id": document.pk,
+        "import_id": Import.objects.get(document=document).pk,
         "parcel_id": waiting.pk,
         "export_id": export.request_export(record, owner).pk,
         "invitation_id": sharing.invite(record, owner, "ida@people.example", Right.VIEW)[0].pk,
