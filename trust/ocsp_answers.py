@@ -62,7 +62,7 @@ def _obtain(subject: Certificate, issuer: Certificate, kind: fetcher.Kind) -> tu
     code = ""
     row = OcspAnswer.objects.filter(certificate_sha256=subject.sha256).defer("der").first()
     now = timezone.now()
-    if row is not None and not is_due(row, now) and freshness(row, now) == "fresh":
+    if row is not None and _is_fresh(row, now):
         return False, ""
     for url in subject.ocsp_urls[:MAX_RESPONDERS]:
         place = f"{url} {subject.sha256}"
@@ -72,6 +72,10 @@ def _obtain(subject: Certificate, issuer: Certificate, kind: fetcher.Kind) -> tu
             if not code:
                 return changed, ""
     return False, code
+
+
+def _is_fresh(row: OcspAnswer, now: datetime) -> bool:
+    return not is_due(row, now) and freshness(row, now) == "fresh"
 
 
 def _take(
@@ -164,7 +168,11 @@ def refresh() -> Refreshed:
     """
     now = timezone.now()
     asked = changed = failed = 0
+    held = {row.certificate_sha256: row for row in OcspAnswer.objects.defer("der")}
     for row in _met(now):
+        answer = held.get(row.sha256)
+        if answer is not None and not row.ocsp_error and _is_fresh(answer, now):
+            continue
         issuer = _issuer(row.certificate)
         if issuer is None:
             continue
