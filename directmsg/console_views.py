@@ -128,7 +128,7 @@ def _drawn(signer: dict[str, Any]) -> dict[str, Any]:
 
 _WARNINGS = {
     "revocation_unknown": "Nothing current told whether a certificate of the chain was revoked.",
-    "crl_stale": "The revocation list at hand was past its date.",
+    "crl_stale": "The revocation list or answer at hand was past its date.",
     "no_envelope": "The envelope's sender was not known.",
 }
 
