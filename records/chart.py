@@ -156,14 +156,22 @@ def days(first: float, last: float, most: int) -> list[tuple[float, str]]:
             year, month = divmod(start.month - 1 + number, 12)
             day = date(start.year + year, month + 1, 1)
             if day >= start:
-                found.append((float(day.toordinal()), f"{MONTHS_3[day.month].capitalize()} {day.year}"))
+                found.append((float(day.toordinal()), f"{_month(day)} {day.year}"))
         return found
+    if last - first < 2:
+        day = date.fromordinal(int((first + last) / 2))
+        return [((first + last) / 2, f"{day.day} {_month(day)} {day.year}")]
     step = max(1, math.ceil((end.toordinal() - start.toordinal() + 1) / most))
-    return [
-        (float(number), f"{day.day} {MONTHS_3[day.month].capitalize()}")
-        for number in range(start.toordinal(), end.toordinal() + 1, step)
-        for day in [date.fromordinal(number)]
-    ]
+    found = []
+    for number in range(start.toordinal(), end.toordinal() + 1, step):
+        day = date.fromordinal(number)
+        with_year = "" if found else f" {day.year}"
+        found.append((float(number), f"{day.day} {_month(day)}{with_year}"))
+    return found
+
+
+def _month(day: date) -> str:
+    return str(MONTHS_3[day.month]).capitalize()
 
 
 def _axes(scale: Scale) -> Iterator[SafeString]:

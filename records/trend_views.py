@@ -80,7 +80,7 @@ def _listed(request: HttpRequest, kind: str, facts: list[Fact]) -> dict[str, Any
         "query": urlencode(kept),
         "show": show,
         "by_name": by_name,
-        "past": len(past),
+        "count_past": len(past),
         "past_ids": {fact.id for fact in page if fact.is_past(today)},
     }
 
@@ -129,6 +129,7 @@ def trend(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
         "page": _page(request, rows, ROWS),
         "count": len(rows),
         "ranged": any(row.ranges for row in rows),
+        "sources": sorted({row.value.source for row in rows}),
         "query": "",
     }
     return render(request, "records/trend.html", context)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from . import measurements, particulars
@@ -273,7 +273,8 @@ def unit(text: str | None) -> str:
 def _moment(iso: str) -> float | None:
     """A date or time as days since year 1; None when not even the day is known.
 
-    A given offset is taken off, else the time of the wall clock stands as it is: nobody said where.
+    The time is the one of the wall clock where it was written, as the table shows it; a given offset is left
+    out, so that nothing moves to another day.
     """
     if len(iso) < 10:
         return None
@@ -283,7 +284,6 @@ def _moment(iso: str) -> float | None:
         at = datetime.fromisoformat(iso)
     except ValueError:
         return None
-    at = at.astimezone(UTC) if at.tzinfo else at
     return at.toordinal() + (at.hour * 3600 + at.minute * 60 + at.second) / 86400
 
 

@@ -94,6 +94,7 @@ def test_a_kind_is_listed_by_date_or_name_current_or_past(client, record):
     assert titles(answer) == ["Broken wrist", "Asthma", "Migraine"]
     assert "2019" in words(answer)
     assert "1 January 2019" not in words(answer)
+    assert words(answer).count("Past ") - 1 == 1, "one badge beside the name of the list"
     assert titles(client.get(path, {"sort": "name"})) == ["Asthma", "Broken wrist", "Migraine"]
     assert titles(client.get(path, {"show": "current"})) == ["Asthma", "Migraine"]
     assert titles(client.get(path, {"show": "past"})) == ["Broken wrist"]

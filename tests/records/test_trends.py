@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -192,15 +193,14 @@ def test_the_axis_has_round_numbers(low, high, expected):
 
 
 def test_the_axis_of_time_has_years_months_or_days():
-    from datetime import date
-
     def words(first: str, last: str) -> list[str]:
         ends = (float(date.fromisoformat(one).toordinal()) for one in (first, last))
         return [text for _, text in chart.days(*ends, 6)]
 
     assert words("2019-03-01", "2024-05-01") == ["2020", "2021", "2022", "2023", "2024"]
     assert words("2024-01-01", "2024-05-02") == ["Jan 2024", "Feb 2024", "Mar 2024", "Apr 2024", "May 2024"]
-    assert words("2024-01-30", "2024-02-02") == ["30 Jan", "31 Jan", "1 Feb", "2 Feb"]
+    assert words("2024-01-30", "2024-02-02") == ["30 Jan 2024", "31 Jan", "1 Feb", "2 Feb"]
+    assert words("2024-01-30", "2024-01-31") == ["30 Jan 2024"]
 
 
 # --- panels and pressures -----------------------------------------------------------------------------------
@@ -315,3 +315,8 @@ def test_capitals_of_a_vital_sign_are_not_shouted():
     assert particulars.name("vital_signs", {"name": "HEART RATE"}) == "Heart rate"
     assert particulars.name("vital_signs", {"name": "BMI"}) == "BMI"
     assert particulars.name("results", {"name": "CBC WO DIFFERENTIAL"}) == "CBC WO DIFFERENTIAL"
+
+
+def test_a_time_with_an_offset_stays_on_its_day():
+    late = trends.trend([fact("90", start="2024-05-03T23:30:00-07:00")]).values[0]
+    assert int(late.moment) == date(2024, 5, 3).toordinal()
