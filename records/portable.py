@@ -135,6 +135,7 @@ def _documents(record: Record) -> Iterator[dict[str, Any]]:
             "item_type": document.item_type,
             "content_type": document.content_type,
             "facts": document.facts,
+            "package": document.package,
             "state": document.state,
             "code": document.code,
             "patient_confirmed": document.patient_confirmed,

@@ -200,6 +200,7 @@ class _Restoring:
                 source=Message.Source(row["source"]),
                 signers=[{**signer, "restored": True} for signer in row["signers"]],
                 raw=self._blob(row["raw"]) if row["raw"] else None,
+                about=row.get("about"),  # archives of before have none
                 **{name: row[name] for name in _MESSAGE},
                 **_times(row, "sent", "received", "opened", "deleted"),
             )
@@ -232,6 +233,7 @@ class _Restoring:
                 item_type=Document.ItemType(row["item_type"]),
                 digest=lookup_hash("document", f"{self.record.pk}:{digest}"),
                 state=state,
+                package=row.get("package"),
                 **{name: row[name] for name in ("content_type", "facts", "code", "patient_confirmed")},
                 **_times(row, "created"),
             )
@@ -353,7 +355,7 @@ class _Restoring:
 
 _MESSAGE = (
     *("from_address", "from_name", "to_addresses", "organization_name", "message_id"),
-    *("subject", "text", "html", "size", "about"),
+    *("subject", "text", "html", "size"),
 )
 _ATTACHMENT = ("position", "filename", "content_type", "size", "sha256", "code")
 

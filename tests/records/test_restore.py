@@ -111,6 +111,22 @@ def test_signatures_of_restored_messages_are_hearsay(record):
     assert all(message.signers[0]["restored"] for message in Message.objects.filter(record=record))
 
 
+def test_what_senders_said_comes_back(record):
+    for message in Message.objects.filter(record=record).select_related("record__holder"):
+        message.about = {"request": {"patient": "Wren"}}
+        message.save()
+    for document in Document.objects.filter(record=record).select_related("record__holder"):
+        document.package = {"title": "Visit"}
+        document.save()
+    data = exported(record)
+    restored(emptied(record), data)
+    said = {str(message.about) for message in Message.objects.filter(record=record)}
+    assert said == {"{'request': {'patient': 'Wren'}}"}
+    assert {str(document.package) for document in Document.objects.filter(record=record)} == {
+        "{'title': 'Visit'}"
+    }
+
+
 def changed(data: bytes, **members: bytes) -> bytes:
     """The same file with members replaced; the manifest stays."""
     source, target = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
