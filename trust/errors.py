@@ -84,6 +84,12 @@ class AuthorityOffline(TrustRefusal):
     code = "authority_offline"
 
 
+class OperatorNeeded(TrustRefusal):
+    """It would make an anchor, which in production nobody does alone in the console."""
+
+    code = "operator_needed"
+
+
 class UnsafeSource(TrustRefusal):
     """A place to fetch trust from that nothing vouches for."""
 

@@ -11,6 +11,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -126,7 +127,8 @@ def _do(row: IdentityRequest) -> Identity:
     if row.kind == Kind.ROLL:
         return authorities.make_authority()
     if row.kind == Kind.IMPORT:
-        return keyimport.import_p12(base64.b64decode(row.file["data"]), row.file["password"])[0]
+        data, password = base64.b64decode(row.file["data"]), row.file["password"]
+        return keyimport.import_p12(data, password, alone=settings.PRODUCTION)[0]
     if row.identity is None:
         raise UnknownIssuer("that certificate is not here any more")
     authorities.revoke_identity(row.identity, _X509_REASONS[row.reason])

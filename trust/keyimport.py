@@ -17,8 +17,8 @@ from django.utils import timezone
 from healthvault.audit import trail
 from healthvault.store.keyrings import identity_keyring
 from trust.authorities import add_own_anchor, put_key, renew_crl, store_identity
-from trust.context import PrivateKey, lower
-from trust.errors import NoPrivateKey, UnusableCertificate, WrongPassword
+from trust.context import PrivateKey, is_hosted, lower
+from trust.errors import NoPrivateKey, OperatorNeeded, UnusableCertificate, WrongPassword
 from trust.models import Identity
 from trust.pki.certs import Certificate, Use, require_direct_leaf, signed_by
 from trust.pki.errors import PkiError
@@ -28,13 +28,16 @@ MAX_P12_BYTES = 1024 * 1024
 _MOST_IN_CHAIN = 10
 
 
-def import_p12(data: bytes, password: str = "") -> list[Identity]:
+def import_p12(data: bytes, password: str = "", *, alone: bool = False) -> list[Identity]:
     """The certificate of a PKCS #12 file as identities of ours, one for each name it speaks for.
 
     A certificate that is already here is given back as it stands, with its key if that was taken offline. A
     CA's becomes an authority that can issue; an expired one is kept retired, to open old mail. The
     certificate itself is made an anchor of ours, so that mail between our domains is trusted without trusting
     all that its issuer makes. Raises WrongPassword, NoPrivateKey, UnusableCertificate, KeyringUnavailable.
+
+    `alone`: one administrator's word stands behind it. Then an authority that is new here, or a certificate
+    for a name that is none of ours, raises OperatorNeeded: either would let others in.
     """
     identity_keyring()
     key, certificate, others = _open(data, password)
@@ -42,6 +45,8 @@ def import_p12(data: bytes, password: str = "") -> list[Identity]:
     kept = list(Identity.objects.filter(sha256=certificate.sha256))
     if kept:
         return [_with_key(row, key) for row in kept]
+    if alone:
+        _require_ours(certificate)
     with transaction.atomic():
         if certificate.is_ca:
             rows = [_store_authority(certificate, key, chain)]
@@ -51,6 +56,13 @@ def import_p12(data: bytes, password: str = "") -> list[Identity]:
         if certificate.is_ca:
             renew_crl(rows[0])
     return rows
+
+
+def _require_ours(certificate: Certificate) -> None:
+    if not certificate.is_ca and all(is_hosted(lower(name)) for name in certificate.names):
+        return
+    what = "an authority" if certificate.is_ca else "a certificate for names that are not ours"
+    raise OperatorNeeded(f"{what} would become an anchor: an operator imports it, with import_identity")
 
 
 def _with_key(row: Identity, key: PrivateKey) -> Identity:

@@ -1,4 +1,4 @@
-"""In production a new source of anchors takes two administrators in the console."""
+"""In production a new source of anchors takes two administrators in the console, or an operator."""
 
 from io import StringIO
 
@@ -10,11 +10,12 @@ from django.test import Client
 
 from healthvault.audit.models import AuditEvent
 from tests import factories, pki_factory
-from trust import bundles
-from trust.models import Bundle
+from trust import authorities, bundles, identity_requests, keyimport, renewal
+from trust.models import Anchor, Bundle
 
 pytestmark = pytest.mark.django_db
 
+OURS = "direct.portal.example"
 URL = "https://bundles.example/providers.p7b"
 FORM = {"name": "Providers", "label": "production", "hours": "24", "is_active": "on"}
 
@@ -143,3 +144,42 @@ def test_elsewhere_one_is_enough(ida, settings):
     settings.PRODUCTION = False
     ida.post("/trust/bundles/add/", {**FORM, "url": URL})
     assert state(Bundle.objects.get()) == (URL, True, False)
+
+
+# --- certificates of ours are anchors of ours, too --------------------------------------------------------
+
+
+def handed_in(issued, **more):
+    row = identity_requests.ask_import(issued.p12("pw", **more), "pw", "our.p12", None)
+    identity_requests.carry_out(str(row.pk))
+    row.refresh_from_db()
+    return row.state, row.code
+
+
+def test_one_administrator_hands_in_no_authority_and_no_certificate_for_others():
+    ca = pki_factory.make_ca("Anybody's CA")
+    assert handed_in(ca) == ("failed", "operator_needed")
+    assert handed_in(pki_factory.issue(ca, domains=["direct.partner.example"])) == (
+        "failed",
+        "operator_needed",
+    )
+    both = pki_factory.issue(ca, domains=[OURS, "direct.partner.example"])
+    assert handed_in(both) == ("failed", "operator_needed")
+    assert not Anchor.objects.exists()
+    assert handed_in(pki_factory.issue(ca, domains=[OURS])) == ("done", "")
+    assert [anchor.subject for anchor in Anchor.objects.all()] == [f"CN={OURS}"]
+
+
+def test_a_key_that_was_taken_offline_comes_back_by_the_console(monkeypatch):
+    monkeypatch.setattr(authorities, "AUTHORITY_KEY_BITS", 2048)
+    authority = authorities.issue_identity(OURS).issuer
+    sealed = renewal.export_authority(authority, "four tall herons waded")
+    renewal.take_offline(authority, sealed, "four tall herons waded")
+    row = identity_requests.ask_import(sealed, "four tall herons waded", "ca.p12", None)
+    assert identity_requests.carry_out(str(row.pk)) == "done"
+    assert not authorities.is_offline(authority)
+
+
+def test_an_operator_imports_either():
+    ca = pki_factory.make_ca("Anybody's CA")
+    assert keyimport.import_p12(ca.p12())[0].kind == "ca"
