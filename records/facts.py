@@ -41,10 +41,11 @@ class Fact:
     """One item as a page shows it.
 
     `source` is the organisation whose message brought it, `filing` the id of the import that speaks for
-    it, `own` says that a person typed it, `personal` that custodians alone see it.
+    it, `own` says that a person typed it, `personal` that custodians alone see it; `documents` is in how many
+    documents it stands, where a list has counted them.
     """
 
-    __slots__ = ("_content", "_text", "filing", "id", "kind", "own", "personal", "source")
+    __slots__ = ("_content", "_text", "documents", "filing", "id", "kind", "own", "personal", "source")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Fact:
     ) -> None:
         self.id, self.kind, self.source, self.filing = id, kind, source, filing
         self.own, self.personal = own, personal
+        self.documents = 0
         self._text = content if isinstance(content, str) else ""
         self._content = None if isinstance(content, str) else content
 

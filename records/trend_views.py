@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -21,7 +22,7 @@ from healthvault.vault.keyring import derive
 from . import chart, kinds, measurements, search, timeline, trends
 from .access import Access, open_access
 from .facts import Fact, known, newest_first, open_facts
-from .models import Document, Entry
+from .models import Document, Entry, EntrySource
 from .views import anchor_prefix
 
 PAGE, PANELS, ROWS, MOMENTS = 50, 20, 100, 50
@@ -54,12 +55,12 @@ def kind(request: HttpRequest, record_id: str, kind: str) -> HttpResponse:
     trail.record("items.listed", record=access.record, request=request)
     facts = known(_facts(access, kind))
     context = {"record": access.record, "access": access, "kind": kind, "name": kinds.kind_name(kind)}
-    shown = _measured(request, facts) if kind in kinds.MEASURED else _listed(request, kind, facts)
+    shown = _measured(request, facts) if kind in kinds.MEASURED else _listed(request, access, kind, facts)
     template = "records/measured.html" if kind in kinds.MEASURED else "records/kind.html"
     return render(request, template, {**context, "count": len(facts), "type": kinds.item_type(kind), **shown})
 
 
-def _listed(request: HttpRequest, kind: str, facts: list[Fact]) -> dict[str, Any]:
+def _listed(request: HttpRequest, access: Access, kind: str, facts: list[Fact]) -> dict[str, Any]:
     today = timezone.localdate().isoformat()
     past = [fact for fact in facts if fact.is_past(today)]
     show = request.GET.get("show", "")
@@ -75,6 +76,7 @@ def _listed(request: HttpRequest, kind: str, facts: list[Fact]) -> dict[str, Any
         facts = newest_first(facts)
     kept = {name: value for name, value in (("show", show), ("sort", "name" if by_name else "")) if value}
     page = _page(request, facts, PAGE)
+    _count_documents(access, list(page))
     return {
         "page": page,
         "query": urlencode(kept),
@@ -83,6 +85,20 @@ def _listed(request: HttpRequest, kind: str, facts: list[Fact]) -> dict[str, Any
         "count_past": len(past),
         "past_ids": {fact.id for fact in page if fact.is_past(today)},
     }
+
+
+def _count_documents(access: Access, facts: list[Fact]) -> None:
+    """Note in how many documents, of those this person may open, each item stands."""
+    said = EntrySource.objects.filter(
+        entry__in=[fact.id for fact in facts],
+        state=EntrySource.State.STANDING,
+        filing__document__in=access.documents,
+    )
+    counts = dict(
+        said.order_by().values_list("entry").annotate(several=Count("filing__document", distinct=True))
+    )
+    for fact in facts:
+        fact.documents = counts.get(UUID(fact.id), 0)
 
 
 def _measured(request: HttpRequest, facts: list[Fact]) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
         "entry": shown,
         "fact": Fact(str(shown.pk), shown.kind, shown.content),
         "kind": kinds.kind_name(shown.kind),
+        "measured": shown.kind in kinds.MEASURED,
         "section": title_of_code(shown.content.get("section", ""), "The head of the document"),
         "sources": sources.select_related("filing__document__record__holder"),
         "document": _source_of(shown, access),

@@ -101,6 +101,14 @@ def test_a_kind_is_listed_by_date_or_name_current_or_past(client, record):
     assert client.get(f"/records/{record.pk}/kinds/horoscopes/").status_code == 404
 
 
+def test_an_item_of_several_documents_says_so(client, record):
+    for name, day in (("A", "20240101"), ("B", "20240201")):
+        charts.bring(record, charts.chart(name, day, charts.problems(charts.problem("1", "Asthma"))))
+    path = f"/records/{record.pk}/kinds/problems/"
+    assert "in 2 documents" in words(client.get(path))
+    assert "documents" not in words(viewer(record, "problems").get(path))
+
+
 def test_long_lists_have_pages(client, record):
     found = (charts.problem(str(n), f"Finding {n:03}") for n in range(120))
     charts.bring(record, charts.chart("A", "20240101", charts.problems(*found)))
