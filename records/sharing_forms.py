@@ -61,8 +61,13 @@ class LevelForm(forms.Form):
 
     @property
     def offer(self) -> dict[str, Any]:
-        """The values as `sharing` takes them; the day of `until` is included."""
+        """The values as `sharing` takes them; the day of `until` is included.
+
+        What limits a custodian is left out: the page does not ask for it.
+        """
         cleaned, end = self.cleaned_data, self.cleaned_data["until"]
+        if self.chosen == Right.CUSTODIAN:
+            return {"kinds": None, "access_expires": None}
         some = cleaned["scope"] == self.SOME
         return {
             "kinds": cleaned["kinds"] if some else None,
@@ -75,7 +80,8 @@ class LevelForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        if cleaned.get("scope") == self.SOME and not cleaned.get("kinds"):
+        limited = cleaned.get("right") != Right.CUSTODIAN
+        if limited and cleaned.get("scope") == self.SOME and not cleaned.get("kinds"):
             self.add_error("kinds", "Tick at least one kind, or let them see everything.")
         return cleaned
 

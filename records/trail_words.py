@@ -25,6 +25,11 @@ _ACTIONS = {
         "item.viewed": "Looked at an item",
         "document.viewed": "Read a document",
         "message.viewed": "Read a message",
+        "items.listed": "Looked at a list of items",
+        "documents.listed": "Looked at the list of documents",
+        "timeline.viewed": "Looked at the timeline",
+        "trend.viewed": "Looked at a chart",
+        "record.searched": "Searched the record",
     },
     CHANGED: {
         "record.opened": "Opened the record",
@@ -48,6 +53,7 @@ _ACTIONS = {
         "item.made_visible": "Showed a personal item again",
         "attachment.decided": "Decided about an attachment",
         "parcel.claimed": "Picked up a message",
+        "parcel.moved": "Moved a message to another record",
     },
     PEOPLE: {
         "invitation.created": "Invited somebody",
