@@ -36,6 +36,7 @@ _WORDS = {
     "processed": "Their system has opened it",
     "dispatched": "Delivered to the recipient",
     "dispatched_unasked": "Their system speaks of delivery, without the field that would confirm it",
+    "bounced_in_clear": "A mail server on the way reported a failure, unsigned: noted, not believed",
     "displayed": "Opened by the recipient",
     "failed": "Could not be delivered",
     "timed_out": "Nothing was heard in time",

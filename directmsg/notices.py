@@ -296,8 +296,28 @@ def tell_person(message: Message, lost: Sequence[OutboundMail]) -> Message | Non
             raw=str(store_blob(record.holder, data).pk),
         ),
     )
+    _keep_in_ledger(identifier, f"postmaster@{domain}", message.from_address, len(data), now)
     notify.new_message(record, told)
     return told
+
+
+def _keep_in_ledger(identifier: str, sender: str, recipient: str, size: int, now: datetime) -> None:
+    """The row of a failure notification that was handed over here: mail like any other in the ledger."""
+    recipient = normalise(recipient)
+    row = OutboundMail.objects.create(
+        kind=OutboundMail.Kind.DSN,
+        sender=sender,
+        recipient=recipient,
+        domain=recipient.rpartition("@")[2],
+        identifier=identifier.strip("<>"),
+        size=size,
+        state=OutboundMail.State.SENT,
+        queued=now,
+        expires=now,
+        sent=now,
+        finished=now,
+    )
+    MailEvent.objects.create(outbound=row, name="local")
 
 
 def _failure(mail: OutboundMail) -> Failure:

@@ -29,10 +29,10 @@ from trust.pki.errors import PkiError
 from trust.pki.path import Chain
 from trust.pki.policy import TrustContext
 
-from . import addresses, confirmations, notices, notify, parcels
+from . import addresses, bounces, confirmations, notices, notify, parcels
 from .agent import incoming
 from .agent.context import DirectContext, context_part
-from .agent.errors import AgentError
+from .agent.errors import AgentError, NotEncrypted
 from .agent.identity import Identity
 from .agent.message import Attachment
 from .agent.request import is_request, read_request
@@ -122,6 +122,8 @@ def _end(
                 finished=timezone.now(),
             )
             MailEvent.objects.create(inbound=mail, name=state, code=code[:40])
+            if code == NotEncrypted.code:
+                bounces.note(mail)
             trail.record(f"mail.{state}", subject=mail.pk, outcome=code)
             if reply is not None:
                 notices.processed(mail, reply)

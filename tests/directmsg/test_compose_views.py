@@ -60,7 +60,7 @@ def test_the_same_form_twice_is_one_message(browser):
     first = browser.post(reverse("directmsg:compose"), values)
     second = browser.post(reverse("directmsg:compose"), values)
     assert first.url == second.url
-    assert OutboundMail.objects.count() == 1
+    assert OutboundMail.objects.filter(kind="message").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_try_again_once(browser):
     again = reverse("directmsg:sent_again", args=[copy.pk])
     assert "It is sent again" in browser.post(again, follow=True).content.decode()
     assert "was sent again already" in browser.post(again, follow=True).content.decode()
-    assert OutboundMail.objects.count() == 2
+    assert OutboundMail.objects.filter(kind="message").count() == 2
     page = browser.get(reverse("directmsg:sent_message", args=[copy.message_id])).content.decode()
     assert "Sent again" in page
     assert "Try again" not in page
@@ -151,4 +151,4 @@ def test_a_stranger_finds_nothing(client, browser):
     assert client.get(reverse("directmsg:sent_message", args=[copy.message_id])).status_code == 404
     assert client.post(reverse("directmsg:sent_again", args=[copy.pk])).status_code == 404
     assert "About my visit" not in client.get(reverse("directmsg:sent")).content.decode()
-    assert OutboundMail.objects.count() == 1
+    assert OutboundMail.objects.filter(kind="message").count() == 1
