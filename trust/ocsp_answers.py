@@ -95,7 +95,7 @@ def _take(
 def _ask(url: str, question: bytes, kind: fetcher.Kind) -> bytes:
     """By GET where it fits, else by POST, also for those who refuse GET (RFC 6960 appendix A)."""
     short = f"{url.rstrip('/')}/{quote(base64.b64encode(question).decode(), safe='')}"
-    if len(short) <= MOST_IN_GET:
+    if len(short) <= MOST_IN_GET and "?" not in url:
         try:
             return fetcher.fetch(short, kind).body
         except (fetcher.NotFound, fetcher.BadStatus):

@@ -251,7 +251,9 @@ def require_usable(
     grow old; "good" does, at nextUpdate and the grace of the policy.
     """
     said = answer.about(subject, issuer)
-    answer.signer(issuer, at, policy)
+    signer = answer.signer(issuer, at, policy)
+    if signer != issuer and signer.raw_key_info == subject.raw_key_info:
+        raise OcspUnmatchedSignature("a certificate does not vouch for itself", sha256=subject.sha256)
     _require_current(said, at, policy)
     return said
 

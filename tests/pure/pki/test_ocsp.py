@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests import pki_factory as pki
 from trust.pki.certs import Certificate
@@ -134,6 +135,14 @@ def test_what_nobody_entitled_signed_says_nothing(by, state):
     assert judge(answer, policy=Policy()).revocation == "unknown"
     with pytest.raises(RevocationUnknown):
         judge(answer)
+
+
+def test_a_certificate_does_not_vouch_for_itself():
+    purposes = (pki.EMAIL_PROTECTION, ExtendedKeyUsageOID.OCSP_SIGNING)
+    both = pki.issue(CA, domains=["direct.yarrow.example"], eku=purposes, fresh_key=True)
+    with pytest.raises(OcspUnmatchedSignature):
+        usable(pki.make_ocsp(both, signer=both), leaf=both)
+    assert usable(pki.make_ocsp(LEAF, signer=both)).state == "good", "but for others, as its CA says"
 
 
 def test_an_altered_answer_says_nothing():
