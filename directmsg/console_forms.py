@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 
-from .models import InboundMail, Parcel
+from .models import InboundMail, OutboundMail, Parcel
 
 
 class MailFilterForm(forms.Form):
@@ -24,6 +24,21 @@ class MailFilterForm(forms.Form):
         self.fields["state"].choices = [("", "Any state"), *InboundMail.State.choices]  # type: ignore[attr-defined]
         domains = [(name, name) for name in settings.DIRECT_DOMAINS]
         self.fields["domain"].choices = [("", "Any domain"), *domains]  # type: ignore[attr-defined]
+
+
+class SentFilterForm(forms.Form):
+    """What the list of outgoing mail shows."""
+
+    state = forms.ChoiceField(label="State", required=False)
+    kind = forms.ChoiceField(label="Kind", required=False)
+    code = forms.RegexField(r"^[a-z0-9_]{1,40}$", label="Code", required=False)
+    recipient = forms.CharField(label="Recipient's address or domain", max_length=320, required=False)
+    day = forms.DateField(label="Day (UTC)", required=False, widget=forms.DateInput(attrs={"type": "date"}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["state"].choices = [("", "Any state"), *OutboundMail.State.choices]  # type: ignore[attr-defined]
+        self.fields["kind"].choices = [("", "Any kind"), *OutboundMail.Kind.choices]  # type: ignore[attr-defined]
 
 
 class ParcelFilterForm(forms.Form):

@@ -24,12 +24,12 @@ from trust.health import domains, trust_signs, worst_first
 from trust.models import Anchor, Domain
 from trust.pki.certs import Certificate
 
-from . import amend, inbox, notify, standing
-from .console_forms import MailFilterForm, ParcelFilterForm, RawForm, WithdrawForm
+from . import amend, inbox, notify, sent_steps, standing
+from .console_forms import MailFilterForm, ParcelFilterForm, RawForm, SentFilterForm, WithdrawForm
 from .event_words import told
 from .health import mail_signs
 from .mail_steps import steps_of
-from .models import InboundMail, Parcel
+from .models import InboundMail, OutboundMail, Parcel
 from .newuser import mask_email
 from .outcomes import explain
 from .raw_copy import NotSealed, sealed_copy
@@ -198,6 +198,53 @@ def mail_raw(request: HttpRequest, mail_id: str) -> HttpResponse:
 
 def _mail(mail_id: str) -> InboundMail:
     return get_object_or_404(InboundMail.objects.select_related("organization", "raw__holder"), pk=mail_id)
+
+
+# --- mail that went out ---------------------------------------------------------------------------------
+
+
+@require_safe
+@staff_only
+def sent_list(request: HttpRequest) -> HttpResponse:
+    """Every copy ever queued for sending, newest first, filtered."""
+    form = SentFilterForm(request.GET)
+    rows = _filtered_sent(form) if form.is_valid() else OutboundMail.objects.none()
+    context = {"form": form, "page": page_of(request, rows), "query": query_without_page(request)}
+    return render(request, "trust/sent_list.html", context)
+
+
+def _filtered_sent(form: SentFilterForm) -> QuerySet[OutboundMail]:
+    wanted = form.cleaned_data
+    # Content is sealed and is none of the console's; it is not even read.
+    rows = OutboundMail.objects.defer("content").order_by("-queued", "-pk")
+    for name in ("state", "kind", "code"):
+        if wanted[name]:
+            rows = rows.filter(**{name: wanted[name]})
+    if wanted["recipient"]:
+        rows = rows.filter(recipient__iendswith=wanted["recipient"].strip())
+    if wanted["day"]:
+        start = datetime.combine(wanted["day"], datetime.min.time(), tzinfo=UTC)
+        rows = rows.filter(queued__gte=start, queued__lt=start + timedelta(days=1))
+    return rows
+
+
+@require_safe
+@staff_only
+def sent(request: HttpRequest, copy_id: str) -> HttpResponse:
+    """What became of one outgoing copy: every step in plain words, and the events. Nothing of its content."""
+    rows = OutboundMail.objects.defer("content").select_related("inbound", "parcel")
+    row = get_object_or_404(rows, pk=copy_id)
+    trail.record("mail.inspected", subject=row.pk, request=request)
+    events = list(row.events.all())
+    context = {
+        "copy": row,
+        "steps": sent_steps.steps_of(row, {event.name for event in events}),
+        "outcome": explain(row.code) if row.code else None,
+        "waits": row.state == OutboundMail.State.QUEUED,
+        "events": told(events),
+        "before": OutboundMail.objects.filter(again=row).only("pk").first(),
+    }
+    return render(request, "trust/sent.html", context)
 
 
 # --- parcels --------------------------------------------------------------------------------------------

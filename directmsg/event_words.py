@@ -51,8 +51,8 @@ _WORDS = {
 }
 #: A parcel's own meaning of a name that mails use too.
 _OF_PARCELS = {"notified": "The contact was mailed", "resent": "The contact was mailed again"}
-_GOOD = frozenset({"filed", "parcelled", "notified", "claimed"})
-_BAD = frozenset({"refused", "stuck", "contact_bounced", "locked"})
+_GOOD = frozenset({"filed", "parcelled", "notified", "claimed", "dispatched", "displayed"})
+_BAD = frozenset({"refused", "stuck", "contact_bounced", "locked", "failed", "timed_out"})
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ urlpatterns = [
     path("trust/mail/<uuid:mail_id>/", console_views.mail, name="console_mail_one"),
     path("trust/mail/<uuid:mail_id>/again/", console_views.mail_again, name="console_mail_again"),
     path("trust/mail/<uuid:mail_id>/raw/", console_views.mail_raw, name="console_mail_raw"),
+    path("trust/mail/sent/", console_views.sent_list, name="console_sent"),
+    path("trust/mail/sent/<uuid:copy_id>/", console_views.sent, name="console_sent_one"),
     path("trust/mail/parcels/", console_views.parcel_list, name="console_parcels"),
     path("trust/mail/parcels/<uuid:parcel_id>/", console_views.parcel, name="console_parcel"),
     path(

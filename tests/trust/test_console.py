@@ -28,6 +28,7 @@ NAME = "Larkspur Community Hospital"
 CONSOLE = (
     "/trust/",
     "/trust/mail/",
+    "/trust/mail/sent/",
     "/trust/mail/parcels/",
     "/trust/anchors/",
     "/trust/anchors/import/",

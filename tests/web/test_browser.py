@@ -230,6 +230,7 @@ def test_an_administrator_looks_at_the_whole_console(visitor):
     for path in (
         "mail/",
         f"mail/{next(iter(mail.values())).pk}/",
+        "mail/sent/",
         "mail/parcels/",
         f"mail/parcels/{parcel.pk}/",
         "bundles/",
@@ -239,6 +240,7 @@ def test_an_administrator_looks_at_the_whole_console(visitor):
         "certificates/",
         "certificates/issue/",
         "certificates/import/",
+        "certificates/findable/",
         "exchange/",
         "request/",
         "",

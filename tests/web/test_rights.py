@@ -179,6 +179,8 @@ RULES = {
     "trust/mail/<uuid:mail_id>/": reading(STAFF),
     "trust/mail/<uuid:mail_id>/again/": acting(STAFF),
     "trust/mail/<uuid:mail_id>/raw/": acting(STAFF, reason="x"),
+    "trust/mail/sent/": reading(STAFF),
+    "trust/mail/sent/<uuid:copy_id>/": reading(STAFF),
     "trust/mail/parcels/": reading(STAFF),
     "trust/mail/parcels/<uuid:parcel_id>/": reading(STAFF),
     "trust/mail/parcels/<uuid:parcel_id>/again/": acting(STAFF),
