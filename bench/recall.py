@@ -117,7 +117,8 @@ def _is_same(fact: Fact, item: Item) -> bool:
 def _closeness(fact: Fact, item: Item) -> int:
     date = fact.get("date")
     return (
-        4 * bool(date and _date_is_right(date, item))
+        8 * (item.kind == fact["kind"])
+        + 4 * bool(date and _date_is_right(date, item))
         + 4 * bool(fact.get("value") and _value_is_right(fact, item))
         + 2 * _has_code(fact, item)
         + _is_named(fact["names"][0], item)
@@ -132,7 +133,15 @@ def _is_named(name: str, item: Item) -> bool:
     wanted = _plain(name)
     displays = (coding.display for coding in item.codes)
     called = [_plain(word) for word in (item.name, item.text, item.value, *displays) if word]
-    return any(wanted in word or (len(word) > 3 and word in wanted) for word in called)
+    said = _plain(item.detail.get("text", ""))
+    return _begins(wanted, said) or any(
+        _begins(wanted, word) or (len(word) > 3 and _begins(word, wanted)) for word in called
+    )
+
+
+def _begins(part: str, whole: str) -> bool:
+    """Whether `part` stands in `whole` from the beginning of a word on ("k" is not in "leukocytes")."""
+    return f" {part}" in f" {whole}"
 
 
 def _plain(text: str) -> str:

@@ -29,7 +29,15 @@ from records.clinical.drugs import product_of
 from records.clinical.measures import read_observation, read_values
 from records.clinical.names import first_name, shortened
 from records.clinical.negation import Standing, standing
-from records.clinical.statements import SUBSTANCE, SUPPLY, Found, is_qualifier, related
+from records.clinical.statements import (
+    ENTRY_REFERENCE,
+    SUBSTANCE,
+    SUPPLY,
+    Found,
+    is_condition,
+    is_qualifier,
+    related,
+)
 from records.clinical.types import Coded, Detail, Item, Party, Period
 from records.clinical.xml import Element
 
@@ -38,7 +46,9 @@ _UDI_ROOT = "2.16.840.1.113883.3.3719"
 _WRAPPERS = frozenset(
     {"75310-3", "362956003", "CONC", "ASSERTION", "64572001", "55607006", "404684003", "409073007"}
 )
-_ENTRY_REFERENCE = "2.16.840.1.113883.10.20.22.4.122"
+# Codes that say that something threatens, not what: "at risk", "risk factor".
+_RISKS = frozenset({"281694009", "80943009"})
+_PROBLEM_OBSERVATION = "2.16.840.1.113883.10.20.22.4.4"
 
 
 def read_procedure(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
@@ -200,15 +210,34 @@ def read_concern(cda: Cda, found: Found, kind: str, section: str) -> Item | None
             subject = Coded(name=words)
         if not subject:
             return None
+    elif code.has(*_RISKS):
+        threat = _nested(cda, element)
+        if threat and threat.name != code.name:
+            # Without codes: two risks of one day are two items, and the code names neither.
+            detail["category"] = code
+            subject = Coded(name=f"{code.name}: {threat.name}")
+    if "effectiveTime" not in groups:
+        held = next((inner for inner in related(element, "observation") if is_condition(inner)), None)
+        if held is not None:
+            groups["effectiveTime"] = list(children(held, "effectiveTime"))
     return _item(cda, element, groups, kind, section, subject, detail)
 
 
 def _read_concern_observation(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
     groups = grouped(found.element)
     code, value = cda.coded(first(groups, "code")), cda.coded(first(groups, "value"))
-    if value and code.has(*_WRAPPERS):
+    if value and (code.has(*_WRAPPERS) or _PROBLEM_OBSERVATION in templates(found.element)):
+        _take_time(groups, found)
         return _item(cda, found.element, groups, kind, section, value, Detail())
     return read_observation(cda, found, kind, section)
+
+
+def _take_time(groups: Children, found: Found) -> None:
+    """The time of the act that holds a statement, where the statement has none of its own."""
+    if "effectiveTime" not in groups and found.holder is not None:
+        times = list(children(found.holder, "effectiveTime"))
+        if times:
+            groups["effectiveTime"] = times
 
 
 def read_act(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
@@ -219,6 +248,7 @@ def read_act(cda: Cda, found: Found, kind: str, section: str) -> Item | None:
     groups = grouped(element)
     if element.tag in {SUBSTANCE, SUPPLY}:
         return read_plan(cda, found, kind, section)
+    _take_time(groups, found)
     detail = Detail(act_class=element.tag.rpartition("}")[2])
     code = _of_wrapper(cda, element, groups, named_by_text(cda, groups, cda.coded(first(groups, "code"))))
     value, unit, _ = read_values(cda, groups, detail)
@@ -422,7 +452,7 @@ def _nested(cda: Cda, element: Element) -> Coded:
     """What a wrapper is about: the first named statement it holds."""
     for relationship in children(element, "entryRelationship"):
         for inner in relationship:
-            if inner.get("nullFlavor") or _ENTRY_REFERENCE in templates(inner):
+            if inner.get("nullFlavor") or ENTRY_REFERENCE in templates(inner):
                 continue
             if inner.tag == OBSERVATION:
                 if is_qualifier(inner):

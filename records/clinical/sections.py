@@ -42,7 +42,6 @@ def _h(*tails: str) -> tuple[str, ...]:
 
 
 _PLANNED = find.of_class(ACT, ENCOUNTER, OBSERVATION, PROCEDURE, SUBSTANCE, SUPPLY)
-_ACTS = find.of_class(ACT, ENCOUNTER, OBSERVATION, PROCEDURE, SUBSTANCE, SUPPLY)
 
 SECTION_KINDS = (
     SectionKind(
@@ -156,10 +155,10 @@ SECTION_KINDS = (
         "health_concerns",
         ("75310-3",),
         _t("22.2.58"),
-        find.of_class(ACT, OBSERVATION),
+        find.health_concerns,
         care.read_concern,
     ),
-    SectionKind("interventions", ("62387-6",), _t("21.2.3"), _ACTS, care.read_act),
+    SectionKind("interventions", ("62387-6",), _t("21.2.3"), find.interventions, care.read_act),
     SectionKind("outcomes", ("11383-7",), _t("22.2.61"), find.of_class(OBSERVATION), care.read_goal),
     SectionKind(
         "medical_equipment",
@@ -184,7 +183,7 @@ SECTION_KINDS = (
         measures.read_observation,
     ),
     SectionKind("mental_status", ("10190-7",), _t("22.2.56"), find.measurements, measures.read_observation),
-    SectionKind("nutrition", ("61144-2",), _t("22.2.57"), find.measurements, measures.read_observation),
+    SectionKind("nutrition", ("61144-2",), _t("22.2.57"), find.nutrition, measures.read_observation),
     SectionKind("care_team", ("85847-2",), _t("22.2.500"), find.team_members, care.read_team_member),
     SectionKind("instructions", ("69730-0",), _t("22.2.45"), find.instructions, care.read_act),
     SectionKind(

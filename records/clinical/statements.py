@@ -28,6 +28,15 @@ _NO_STATEMENTS = frozenset({REGION, MULTIMEDIA})
 NOTE_TEMPLATE = "2.16.840.1.113883.10.20.22.4.202"
 _INSTRUCTION_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.20", "2.16.840.1.113883.10.20.1.49"})
 _ENCOUNTER_DIAGNOSIS_TEMPLATE = "2.16.840.1.113883.10.20.22.4.80"
+_NUTRITION_ASSESSMENT_TEMPLATE = "2.16.840.1.113883.10.20.22.4.138"
+# Intervention Act and Planned Intervention Act (SNOMED CT 362956003): they only hold what is done.
+_INTERVENTION_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.131", "2.16.840.1.113883.10.20.22.4.146"})
+_INTERVENTION_CODE = "362956003"
+# Entry Reference, and Handoff Communication: neither is a thing done to the patient.
+ENTRY_REFERENCE = "2.16.840.1.113883.10.20.22.4.122"
+_NOT_DONE_TO_PATIENT = frozenset({ENTRY_REFERENCE, "2.16.840.1.113883.10.20.22.4.141"})
+# Links of an intervention to the goal it serves and to its outcome.
+_GOAL_LINKS = frozenset({"RSON", "GEVL"})
 
 # Observations that qualify the one they hang on: status, severity, criticality, age at onset, priority,
 # comment, verification, health status, episode.
@@ -214,6 +223,71 @@ def _measured(observation: Element, holder: Element | None) -> Iterator[Found]:
         yield Found(observation, holder)
     for inner in hung:
         yield Found(inner, holder)
+
+
+def nutrition(entry: Element) -> Iterator[Found | Unread]:
+    """Nutritional status, and each Nutrition Assessment that hangs on it (a diet, a habit)."""
+    for found in measurements(entry):
+        yield found
+        if isinstance(found, Found):
+            for inner in related(found.element, "observation"):
+                if _NUTRITION_ASSESSMENT_TEMPLATE in templates(inner):
+                    yield Found(inner, found.element)
+
+
+def health_concerns(entry: Element) -> Iterator[Found | Unread]:
+    """Concern and risk acts and bare observations; an act that holds several conditions is one item for each.
+
+    The act itself stands for the first.
+    """
+    for statement in _of_class(entry, frozenset({ACT, OBSERVATION}), None, _NESTING):
+        yield statement
+        if isinstance(statement, Found) and statement.element.tag == ACT:
+            held = [inner for inner in related(statement.element, "observation") if is_condition(inner)]
+            for inner in held[1:]:
+                yield Found(inner, statement.element)
+
+
+def is_condition(observation: Element) -> bool:
+    """An observation in a concern that names a condition by its value, not one that qualifies the concern."""
+    if observation.get("nullFlavor") or is_qualifier(observation):
+        return False
+    value = child(observation, "value")
+    return value is not None and not value.get("nullFlavor")
+
+
+def interventions(entry: Element) -> Iterator[Found | Unread]:
+    """What is done or planned: each statement of an Intervention Act, or one that stands alone."""
+    for statement in statements_of(entry):
+        if isinstance(statement, Unread):
+            yield statement
+        elif statement.element.tag == ORGANIZER:
+            for component in statement.element.iterchildren(COMPONENT):
+                yield from interventions(component)
+        elif not is_note(statement.element):
+            held = list(_of_intervention(statement.element))
+            yield from held or [statement]
+
+
+def _of_intervention(act: Element) -> Iterator[Found]:
+    code = child(act, "code")
+    coded = code is not None and code.get("code") == _INTERVENTION_CODE
+    if act.tag != ACT or not (coded or not _INTERVENTION_TEMPLATES.isdisjoint(templates(act))):
+        return
+    for relationship in act.iterchildren(ENTRY_RELATIONSHIP):
+        if relationship.get("typeCode", "") in _GOAL_LINKS:
+            continue
+        for statement in statements_of(relationship):
+            if isinstance(statement, Found) and _is_intervention(statement.element):
+                yield Found(statement.element, act)
+
+
+def _is_intervention(element: Element) -> bool:
+    if element.get("nullFlavor") or element.get("moodCode") == "GOL":
+        return False
+    if element.tag == OBSERVATION and is_qualifier(element):
+        return False
+    return _NOT_DONE_TO_PATIENT.isdisjoint(templates(element))
 
 
 def is_label(statement: Element) -> bool:
