@@ -208,9 +208,15 @@ class Fact:
 
     @property
     def summary(self) -> list[str]:
-        """The words under the name in a list: date, standing, dosage, panel, reference range."""
+        """The words under the name in a list: relative, date, standing, dosage, panel, reference range."""
         reference = f"reference {self.ranges[0]}" if len(self.ranges) == 1 else ""
-        words = (self.when, self.status, particulars.dosage(self.content), self.panel)
+        words = (
+            particulars.relative(self.content),
+            self.when,
+            self.status,
+            particulars.dosage(self.content),
+            self.panel,
+        )
         return [word for word in (*words, reference) if word]
 
 

@@ -73,6 +73,8 @@ _PAST = frozenset(
         "entered-in-error",
     }
 )
+_HOLDS = frozenset({"active", "recurrence", "relapse"})
+_MEDICINES = frozenset({"medications", "admission_medications", "discharge_medications"})
 #: Kinds whose items are measured values, shown by panel and as charts.
 MEASURED = ("results", "vital_signs")
 
@@ -90,9 +92,12 @@ def place_of(kind: str) -> int:
 def is_past(kind: str, status: str, end: str, today: str) -> bool:
     """Whether an item no longer holds on the day `today` (ISO 8601): by its own word, or by its end.
 
+    Of an allergy or condition the word "active" outweighs an end; of a medicine it does not, since many
+    senders put one word on every line of a list.
+
     :param end: ISO 8601 in its own precision: an end of "2019" is past when all of 2019 is.
     """
-    if kind not in LASTING:
+    if kind not in LASTING or (status in _HOLDS and kind not in _MEDICINES):
         return False
     day = end[:10]
     return status in _PAST or bool(day and day < today[: len(day)])

@@ -323,6 +323,14 @@ def _written_limits(text: str, unit: str) -> tuple[Decimal | None, Decimal | Non
     return None
 
 
+def relative(content: Json) -> str:
+    """Whose condition it is, of an item of family history."""
+    resource = _resource(content)
+    if resource.get("resourceType") != "FamilyMemberHistory":
+        return ""
+    return _with(_concept(resource.get("relationship")), str(resource.get("name", "")))
+
+
 def dosage(content: Json) -> str:
     """How a medicine is taken, on one line."""
     doses = _dosages(_resource(content))
@@ -380,7 +388,7 @@ def _condition(resource: Json) -> Pairs:
 
 
 def _family(resource: Json) -> Pairs:
-    yield "Relative", _with(_concept(resource.get("relationship")), resource.get("name", ""))
+    yield "Relative", relative({"resource": resource})
     yield "Born", date_in_words(resource.get("bornDate"))
     if resource.get("deceasedBoolean"):
         yield "Has died", "Yes"

@@ -276,7 +276,7 @@ class _Renderer:
             title=header.title or "Clinical document",
             date=str(header.date or ""),
             patient=header.patient,
-            facts=tuple(_facts(self.cda, header)),
+            facts=tuple(dict.fromkeys(_facts(self.cda, header))),
             sections=views,
             confidentiality=_CONFIDENTIAL.get(header.confidentiality.upper(), ""),
             body=_body(self.cda),
@@ -646,7 +646,8 @@ def _patient_facts(patient: PatientFacts) -> Iterator[Fact]:
     for address in patient.addresses[:1]:
         yield Fact("Address", address.shown)
     for telecom in patient.telecoms[:2]:
-        yield Fact("Telephone" if telecom.system == "phone" else "Contact", telecom.value)
+        # "mailto://…" is how some write it.
+        yield Fact("Telephone" if telecom.system == "phone" else "Contact", telecom.value.removeprefix("//"))
 
 
 def _encounter_facts(cda: Cda, encounter: Element) -> Iterator[Fact]:

@@ -139,6 +139,8 @@ def test_none_known_is_one_statement_until_there_is_one(client, record):
         ("medications", "active", "2026", False),
         ("medications", "active", "2026-11-25", False),
         ("problems", "resolved", "", True),
+        ("problems", "", "2020", True),
+        ("allergies", "active", "2020", False),
         ("procedures", "stopped", "2020", False),
     ],
 )

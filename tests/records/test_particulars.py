@@ -161,3 +161,16 @@ def test_what_cannot_be_told_is_left_out():
         "1 (LOINC)",
         "2",
     ]
+
+
+def test_a_condition_of_the_family_names_the_relative():
+    content = {
+        "name": "Asthma",
+        "resource": {
+            "resourceType": "FamilyMemberHistory",
+            "relationship": {"text": "Father"},
+            "name": "Per Larch",
+        },
+    }
+    assert particulars.relative(content) == "Father (Per Larch)"
+    assert particulars.relative({"resource": {"resourceType": "Condition"}}) == ""
