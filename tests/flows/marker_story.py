@@ -218,7 +218,11 @@ def receive_direct_mail(person: Any) -> None:
     own = addresses.primary_address(record).address
     newuser = "newuser@direct.portal.example"
     contact = f"{words.DIRECT_CONTACT}@patient.example"
-    files = ((f"{words.DIRECT_FILE_NAME}.txt", "text/plain", words.DIRECT_FILE.encode()),)
+    files = (
+        (f"{words.DIRECT_FILE_NAME}.txt", "text/plain", words.DIRECT_FILE.encode()),
+        ("request.txt", "text/plain", f"Patient: {words.DIRECT_REQUEST}\r\nRecurring: No\r\n".encode()),
+        ("care.zip", "application/zip", package()),
+    )
     with tempfile.TemporaryDirectory() as scratch:
         partner = Partner(Path(scratch), domain="direct.rowan.example", name="Rowan Clinic")
         options = ("--organization", partner.name, "--incoming", "--yes")
@@ -234,6 +238,20 @@ def receive_direct_mail(person: Any) -> None:
             inner = partner.compose(to, subject, f"{words.DIRECT_TEXT}.", files, sender=sender)
             ingest(partner, partner.seal(inner, certificate), to, outcome)
     deliver_mails()
+
+
+def package() -> bytes:
+    """An XDM package whose metadata speak of its document in a word of their own."""
+    from datetime import UTC, datetime
+    from uuid import uuid4
+
+    from records.clinical.xdm import PackagedDocument, write_xdm
+    from tests.flows import marker_words as words
+
+    document = PackagedDocument(words.document(), "text/xml", words.PACKAGE_TITLE)
+    return write_xdm(
+        [document], sender="x@y.example", recipients=[], at=datetime.now(UTC), package_id=uuid4()
+    )
 
 
 def ingest(partner: Any, data: bytes, to: str, outcome: tuple[str, str]) -> None:

@@ -29,6 +29,9 @@ DIRECT_FILE = "Berberitze-ß84"
 DIRECT_QUESTION = "Efeuranke-É95"
 DIRECT_ANSWER = "waldmeister16"
 DIRECT_CONTACT = "rosenapfelfrau27"
+#: What a sender says beside the documents.
+DIRECT_REQUEST = "Felsenbirne-Ü05"
+PACKAGE_TITLE = "Zierquitte-ä17"
 #: In the subject of a mail that is refused: its raw form is kept, encrypted by its sender and sealed.
 REFUSED_SUBJECT = "Tollkirsche-Ö38"
 #: What the sealing hides: each is found where sealing is switched off.
@@ -55,6 +58,8 @@ SEALED = (
     DIRECT_QUESTION,
     DIRECT_ANSWER,
     DIRECT_CONTACT,
+    DIRECT_REQUEST,
+    PACKAGE_TITLE,
 )
 #: What is never kept, or only as its sender encrypted it.
 NEVER_KEPT = (WRONG_ANSWER, REFUSED_SUBJECT)
