@@ -46,11 +46,12 @@ class Change:
     """What an undo does to one item.
 
     It `goes`, or `comes` back under a name of its own; it `changes`, or `stays` because another document
-    says the same, or is `own`: a person's words. `content` is what it says, `after` what it says then.
+    says the same, or is `own`: a person's words; it is `out` of the record already, since a person took it
+    out. `content` is what it says, `after` what it says then.
     """
 
     entry: UUID
-    what: Literal["goes", "changes", "comes", "stays", "own"]
+    what: Literal["goes", "changes", "comes", "stays", "own", "out"]
     kind: str
     content: dict[str, Any]
     after: dict[str, Any] | None
@@ -66,9 +67,10 @@ def undo_import(filing: Import, account: Account | None) -> Undone:
     touched = _take_back(filing)
     trail.record("import.undone", actor=account, record=filing.record_id, subject=filing.pk)
     after = Entry.objects.filter(pk__in=touched)
-    taken = after.filter(state=Entry.State.UNDONE).count()
+    taken = after.filter(state=Entry.State.UNDONE, decision=Entry.Decision.NONE).count()
     own = after.filter(own=True).count()
-    return Undone(taken, len(touched) - taken - own, own)
+    stayed = after.filter(own=False).exclude(state=Entry.State.UNDONE).count()
+    return Undone(taken, stayed, own)
 
 
 def _take_back(filing: Import) -> set[UUID]:
@@ -125,6 +127,9 @@ def _change(pk: UUID, before: dict[UUID, Entry], after: dict[UUID, Entry]) -> Ch
     was, now = before.get(pk), after[pk]
     if was is None or (was.state == Entry.State.UNDONE and now.state != was.state):
         return Change(pk, "comes", now.kind, now.content, now.content)
+    if was.decision:
+        gone = now.state == Entry.State.UNDONE
+        return Change(pk, "out", was.kind, was.content, None if gone else now.content)
     if now.state == Entry.State.UNDONE:
         return Change(pk, "goes", was.kind, was.content, None)
     if changes(now.kind, was.content, now.content):

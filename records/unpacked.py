@@ -127,11 +127,13 @@ def _request_rows(said: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def contents_of(message: Message) -> Contents:
     """The attachments of `message` in their order, in five statements whatever their number."""
-    attachments = list(message.attachments.select_related("message__record__holder", "blob"))
+    # Documents before attachments: a worker moves both in one transaction, and a page that shows all
+    # documents as read asks no more, so it must not show an older state of an attachment.
+    rows = Document.objects.filter(attachment__message=message).select_related("record__holder")
     documents: dict[UUID | None, list[Document]] = defaultdict(list)
-    rows = Document.objects.filter(attachment__in=attachments).select_related("record__holder")
     for document in rows.order_by("pk"):
         documents[document.attachment_id].append(document)
+    attachments = list(message.attachments.select_related("message__record__holder", "blob"))
     every = [document for found in documents.values() for document in found]
     filings = {filing.document_id: filing for filing in Import.objects.filter(document__in=every)}
     kinds = _kinds(filings.values())

@@ -80,7 +80,8 @@ def entry(request: HttpRequest, record_id: str, entry_id: str) -> HttpResponse:
     if shown is None:
         raise Http404
     trail.record("item.viewed", record=access.record, subject=shown.pk, request=request)
-    elsewhere = EntrySource.objects.filter(entry=shown).exclude(filing=shown.filing_id)
+    standing = EntrySource.objects.filter(entry=shown, state=EntrySource.State.STANDING)
+    elsewhere = standing.exclude(filing=shown.filing_id)
     sources = elsewhere.filter(filing__document__in=access.documents)
     context = {
         "record": access.record,
