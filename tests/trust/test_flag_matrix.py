@@ -15,7 +15,7 @@ from directmsg.agent.incoming import Recipient, examine
 from tests import cms_peers, pki_factory
 from tests.mail_peers import MESSAGE, SENDER, signed_entity, wrapped
 from trust import context, discovery, revocation_lists
-from trust.models import Anchor, Crl, Domain, issuer_hash
+from trust.models import Anchor, Bundle, BundleUse, Crl, Domain, issuer_hash
 from trust.pki import revocation
 from trust.pki.certs import Certificate
 
@@ -28,6 +28,7 @@ OURS, ANNEX = "portal.example", "annex.portal.example"
 RECIPIENT = f"ana@{OURS}"
 DOMAIN = SENDER.rpartition("@")[2]
 
+#: Incoming, outgoing.
 FLAGS = list(itertools.product([True, False], repeat=2))
 KINDS = ["root", "intermediate", "leaf"]
 #: What is wrong, and the code where the anchor counts. A name is looked at before any anchor.
@@ -149,16 +150,32 @@ def expected(fault, counts, *, sending=False):
     return FAULTS[fault]
 
 
-@pytest.mark.parametrize(("incoming", "outgoing"), FLAGS, ids=lambda flag: "yes" if flag else "no")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fault", FAULTS)
-def test_flags_of_anchors_of_every_kind(fault, kind, incoming, outgoing, name_server, web, tmp_path):
-    """Columns: incoming and outgoing. Rows: what the anchor is. Depth: what is wrong."""
+#: By hand with every fault; as a bundle's anchor, whose flags are those of the bundle's use, without one.
+CASES = [
+    *itertools.product(FAULTS, KINDS, ["anchor"], FLAGS),
+    *itertools.product(["none"], KINDS, ["bundle"], FLAGS),
+]
+
+
+def hold(anchor, holder, domain, flags):
+    """Trust `anchor` for `domain`, by itself or as part of a bundle."""
+    fields = Anchor.fields_of(Certificate(anchor.der))
+    if holder == "anchor":
+        Anchor.objects.create(**fields, domain=domain, **flags)
+        return
+    bundle = Bundle.objects.create(name="Members", is_active=True)
+    BundleUse.objects.create(bundle=bundle, domain=domain, **flags)
+    Anchor.objects.create(**fields, bundle=bundle)
+
+
+@pytest.mark.parametrize(("fault", "kind", "holder", "flags"), CASES)
+def test_flags_of_anchors_of_every_kind(fault, kind, holder, flags, name_server, web, tmp_path):
+    """Incoming and outgoing flag, by what the anchor is, by what is wrong, by how the anchor is held."""
+    incoming, outgoing = flags
     case, openssl = Case(kind, fault, web), cms_peers.OpenSsl(tmp_path)
     case.publish(name_server)
     domain = Domain.objects.create(name=OURS)
-    fields = Anchor.fields_of(Certificate(case.anchor.der))
-    Anchor.objects.create(**fields, domain=domain, incoming=incoming, outgoing=outgoing)
+    hold(case.anchor, holder, domain, {"incoming": incoming, "outgoing": outgoing})
     ours, annex = context.for_address(RECIPIENT), context.for_address(f"ana@{ANNEX}")
 
     assert received(case, ours.trust, openssl) == expected(fault, incoming)
