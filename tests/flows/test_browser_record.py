@@ -41,7 +41,19 @@ SCREENS = {
     "document-found": "documents/{document}/?item={item}#found",
     "document-held": "documents/{held}/",
     "search": "search/",
+    "imports": "imports/",
+    "import": "imports/{brought}/",
+    "whose": "documents/{held}/whose/",
+    "upload": "upload/",
+    "add": "add/",
+    "add-one": "add/allergies/",
+    "removed": "removed/",
     "item": "items/{item}/",
+    "correct": "items/{item}/correct/",
+    "file": "items/{file}/",
+    "export": "export/",
+    "restore": "restore/",
+    "summary": "summary/",
     "settings": "settings/",
     "people": "people/",
     "invite": "people/invite/",
@@ -143,6 +155,8 @@ def chart(stack: Stack, partner: Partner, identity: bytes, chromium: Any) -> Cha
     ids = {
         "item": _first(page, "a.list-row:has-text('Penicillin')", "items"),
         "held": _first(page, ".notice a", "documents"),
+        "brought": _first(page, "section:has(#fresh) a.list-row", "imports"),
+        "file": _first(page, "a.list-row:has-text('map.pdf')", "items"),
     }
     page.goto(f"{base}documents/")
     ids["document"] = _first(
