@@ -27,7 +27,7 @@ from .matching import Index, Statement, statements
 from .models import Document, Entry, EntryKey, EntrySource, Import, Record
 
 #: Written into every import, so that items can be told apart by the code that took them out.
-EXTRACTOR = "2"
+EXTRACTOR = "3"
 FILE_KIND = "file"
 _EXTENSIONS = {
     "application/pdf": "pdf",

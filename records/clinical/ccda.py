@@ -39,6 +39,8 @@ from records.clinical.xml import Element
 MAX_ITEMS = 50_000
 _SECTION = V3 + "section"
 _ENTRY = V3 + "entry"
+# Length of a date exact to the day.
+_DAY = len("2024-05-16")
 
 
 @dataclass(slots=True)
@@ -119,18 +121,32 @@ def _header_items(cda: Cda) -> Iterator[Item]:
             yield item
 
 
+def _is_at_any(item: Item, times: list[str]) -> bool:
+    """Whether it starts at one of the times; a day and an hour of that day are the same time."""
+    start = item.start.iso if item.start is not None else ""
+    exact = [time for time in times if len(time) >= _DAY]
+    return len(start) >= _DAY and any(time.startswith(start) or start.startswith(time) for time in exact)
+
+
 def _without_header_doubles(items: list[Item], header_items: int) -> list[Item]:
-    """Drop an item of the header that a section states too, under the same id or name."""
+    """Drop an item of the header that a section states too: under the same id or name, or at the same time.
+
+    Only an encounter of the header that has no code goes by its time.
+    """
     if not header_items:
         return items
     ids = {
         (item.kind, found) for item in items[header_items:] for found in item.ids if item.kind == "encounters"
     }
     names = {(item.kind, item.name) for item in items[header_items:] if item.kind == "care_team"}
+    sections = items[header_items:]
+    times = [item.start.iso for item in sections if item.kind == "encounters" and item.start is not None]
     kept = [
         item
         for item in items[:header_items]
-        if (item.kind, item.name) not in names and not any((item.kind, found) in ids for found in item.ids)
+        if (item.kind, item.name) not in names
+        and not any((item.kind, found) in ids for found in item.ids)
+        and not (item.kind == "encounters" and not item.codes and _is_at_any(item, times))
     ]
     return kept + items[header_items:]
 

@@ -1,5 +1,6 @@
 """Allergies, problems and diagnoses of a CDA document."""
 
+from dataclasses import replace
 from functools import partial
 
 from records.clinical.cda import (
@@ -42,6 +43,9 @@ _CONCERN_STATUS = {
     "aborted": "inactive",
     "nullified": "entered-in-error",
 }
+# Age at onset; C32 senders say "Age" (397659008).
+_AGE_CODES = frozenset({"445518008", "397659008"})
+_AGE_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.31", "2.16.840.1.113883.10.20.1.38"})
 _STATUS_TEMPLATES = frozenset(
     {
         "2.16.840.1.113883.10.20.22.4.6",
@@ -262,8 +266,8 @@ def _add_qualifiers(cda: Cda, observation: Element, detail: Detail) -> None:
     for inner in related(observation, "observation"):
         code = child(inner, "code")
         word = code.get("code", "") if code is not None else ""
-        if word == "445518008":
-            age = cda.quantity(child(inner, "value"))
+        if _is_age(inner, word):
+            age = _age(cda, inner)
             if age:
                 detail["age_at_onset"] = age
         elif word == "SEV":
@@ -271,12 +275,22 @@ def _add_qualifiers(cda: Cda, observation: Element, detail: Detail) -> None:
 
 
 def age_at_onset(cda: Cda, observation: Element) -> Quantity | None:
-    """The age observation hanging on a condition."""
+    """The age observation hanging on a condition; a number without a unit counts years."""
     for inner in related(observation, "observation"):
         code = child(inner, "code")
-        if code is not None and code.get("code") == "445518008":
-            return cda.quantity(child(inner, "value"))
+        if _is_age(inner, code.get("code", "") if code is not None else ""):
+            return _age(cda, inner)
     return None
+
+
+def _is_age(observation: Element, code: str) -> bool:
+    return code in _AGE_CODES or not _AGE_TEMPLATES.isdisjoint(templates(observation))
+
+
+def _age(cda: Cda, observation: Element) -> Quantity | None:
+    age = cda.quantity(child(observation, "value"))
+    # CCD gives the age as a bare INT.
+    return replace(age, unit="a") if age and not age.unit else age
 
 
 def _status(cda: Cda, observation: Element, holder: Element | None, detail: Detail) -> str:

@@ -27,6 +27,9 @@ _CODED_TYPES = frozenset({"CD", "CE", "CV", "CO", "CS", "PIVL_CD"})
 _TEXT_TYPES = frozenset({"ST", "ED", "SC", "ON", "EN", "PN"})
 # Vital signs in which a zero is no reading: heart rate, temperature, head size.
 _NEVER_ZERO = frozenset({"8867-4", "8310-5", "8331-1", "8287-5", "9843-4"})
+# Family History Death Observation (C-CDA, CCD), and its value.
+_DEATH_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.47", "2.16.840.1.113883.10.20.1.42"})
+_DEAD = "419099009"
 _NULL_ANSWERS = {
     "UNK": "unknown",
     "ASKU": "asked but unknown",
@@ -197,7 +200,8 @@ def read_relative(cda: Cda, found: Found, kind: str, section: str) -> Item | Non
     if age:
         detail["age_at_onset"] = age
     for observation in related(element, "observation", "CAUS"):
-        if "2.16.840.1.113883.10.20.22.4.47" in templates(observation):
+        died = cda.coded(child(observation, "value")).has(_DEAD)
+        if died or not _DEATH_TEMPLATES.isdisjoint(templates(observation)):
             detail["cause_of_death"] = True
     return Item(
         kind=kind,

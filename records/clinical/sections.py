@@ -209,8 +209,9 @@ SECTION_KINDS = (
     ),
     SectionKind(
         "postoperative_diagnosis",
-        ("10218-6",),
-        _t("22.2.35"),
+        # 59769-0 is the postprocedure diagnosis of a Procedure Note.
+        ("10218-6", "59769-0"),
+        _t("22.2.35", "22.2.36"),
         find.concern_observations,
         conditions.read_problem,
     ),

@@ -41,7 +41,7 @@ _GOAL_LINKS = frozenset({"RSON", "GEVL"})
 # Observations that qualify the one they hang on: status, severity, criticality, age at onset, priority,
 # comment, verification, health status, episode.
 _QUALIFIER_CODES = frozenset(
-    {"33999-4", "SEV", "82606-5", "445518008", "225773000", "48767-8", "11323-3", "408729009"}
+    {"33999-4", "SEV", "82606-5", "445518008", "397659008", "225773000", "48767-8", "11323-3", "408729009"}
 )
 # Security labels of one entry (HL7 Data Segmentation for Privacy).
 _LABEL_CODES = frozenset({"SECCONOBS", "SECCLASSOBS", "SECCATOBS", "SECINTOBS", "DOCCLIN"})

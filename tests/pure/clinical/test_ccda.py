@@ -9,6 +9,7 @@ from tests.pure.clinical.documents import (
     LOINC,
     RXNORM,
     SNOMED,
+    T,
     allergy,
     code,
     document,
@@ -445,6 +446,72 @@ def test_header_encounter_is_one_more_unless_a_section_has_it() -> None:
     assert [(i.kind, i.section, i.name) for i in alone] == [("encounters", "", "Encounter")]
     both = read(document(section("46240-8", statement), after=header)).items
     assert [(i.kind, i.section) for i in both] == [("encounters", "46240-8")]
+
+
+def test_an_uncoded_header_encounter_at_the_time_of_one_in_a_section_is_that_one() -> None:
+    def header(start: str, coded: str = "") -> str:
+        return (
+            f'<componentOf><encompassingEncounter><id root="1.2" extension="H1"/>{coded}'
+            f'<effectiveTime><low value="{start}"/></effectiveTime></encompassingEncounter></componentOf>'
+        )
+
+    visit = section(
+        "46240-8",
+        entry(
+            '<encounter classCode="ENC" moodCode="EVN"><id root="1.3" extension="S1"/>'
+            f'{code("1", "Visit")}<effectiveTime value="202305041000"/></encounter>'
+        ),
+    )
+
+    def names(after: str) -> list[str]:
+        return [item.name for item in read(document(visit, after=after)).items]
+
+    assert names(header("202305041000")) == ["Visit"]
+    assert names(header("20230504")) == ["Visit"]
+    assert names(header("202305041600")) == ["Encounter", "Visit"]
+    assert names(header("20230503")) == ["Encounter", "Visit"]
+    assert names(header("202305041000", code("2", "Hospital stay"))) == ["Hospital stay", "Visit"]
+
+
+def test_postprocedure_diagnosis() -> None:
+    found = one("59769-0", problem(ASTHMA))
+    assert (found.kind, found.name) == ("postoperative_diagnosis", "Asthma")
+
+
+@pytest.mark.parametrize(
+    ("age", "shown"),
+    [
+        (code("445518008") + '<value xsi:type="PQ" value="57" unit="a"/>', "57 a"),
+        (code("397659008") + '<value xsi:type="INT" value="57"/>', "57 a"),
+        ('<templateId root="2.16.840.1.113883.10.20.1.38"/><value xsi:type="INT" value="57"/>', "57 a"),
+        (code("445518008") + '<value xsi:type="PQ" value="6" unit="mo"/>', "6 mo"),
+    ],
+)
+@pytest.mark.parametrize(
+    "death",
+    [
+        f'<templateId root="{T}22.4.47"/>{code("ASSERTION")}',
+        code("ASSERTION") + code("419099009", "Dead", tag="value", kind="CD"),
+    ],
+)
+def test_family_history_age_and_death(age: str, shown: str, death: str) -> None:
+    def hung(inner: str, link: str) -> str:
+        return (
+            f'<entryRelationship typeCode="{link}"><observation classCode="OBS" moodCode="EVN">{inner}'
+            "</observation></entryRelationship>"
+        )
+
+    gout = code("90560007", "Gout", tag="value", kind="CD")
+    found = one(
+        "10157-6",
+        entry(
+            '<organizer classCode="CLUSTER" moodCode="EVN"><component><observation classCode="OBS" '
+            f'moodCode="EVN">{code("64572001")}{gout}{hung(age, "SUBJ")}{hung(death, "CAUS")}</observation>'
+            "</component></organizer>"
+        ),
+    )
+    assert (found.name, str(found.detail["age_at_onset"])) == ("Gout", shown)
+    assert found.detail["cause_of_death"] is True
 
 
 def test_social_history_none_is_an_answer() -> None:
