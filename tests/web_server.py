@@ -130,9 +130,11 @@ class _EveryAddress(_Server):
 
 @contextlib.contextmanager
 def running(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[WebServer]:
-    """A server on `host`; `::` is every address of this machine."""
+    """A server on `host`; `::` is every address of this machine, of IPv4 alone where it has no other."""
     web = WebServer()
-    server = (_EveryAddress if ":" in host else _Server)((host, 0), _Connection)
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"
+    server = (_EveryAddress if host == "::" else _Server)((host, 0), _Connection)
     server.web, server.tls = web, tls
     web.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
