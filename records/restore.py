@@ -17,11 +17,13 @@ from typing import IO, Any
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from healthvault.audit import trail
 from healthvault.store import jobs
 from healthvault.store.blobs import seal_blob
+from healthvault.store.fields import seal_value
 from healthvault.store.ids import new_id
 from healthvault.store.lookup import lookup_hash
 from healthvault.store.models import Blob
@@ -256,68 +258,51 @@ class _Restoring:
 
     def _entries(self, table: list[dict[str, Any]], fresh: set[str], keys: dict[str, list[str]]) -> None:
         """Items that are not there; then all are made anew from what documents say and people did."""
-        filings = self._present(Import, (s["filing"] for row in table for s in row["sources"]))
-        attached = self._present(Attachment, (row["attachment"] for row in table))
-        made: list[UUID] = []
-        for row in table:
-            if row["id"] not in fresh:
-                continue
-            entry = Entry.objects.create(
-                pk=self.must(row["id"]),
-                record=self.record,
-                filing_id=self.id(row["filing"]) if row["filing"] in filings else None,
-                content=row["content"],
-                blob=self._file(row, attached),
-                attachment_id=self.id(row["attachment"]) if row["attachment"] in attached else None,
-                state=Entry.State(row["state"]),
-                decision=Entry.Decision(row["decision"]),
-                **{name: row[name] for name in ("kind", "own", "personal")},
-                **_times(row, "created"),
-            )
-            self._sources(entry, [s for s in row["sources"] if s["filing"] in filings], keys)
-            self._versions(entry, row, keys)
-            made.append(entry.pk)
-        rearrange(self.record, connected(self.record, made))
+        here = [row for row in table if row["id"] in fresh]
+        self._write(here, keys)
+        rearrange(self.record, connected(self.record, [self.must(row["id"]) for row in here]))
         for document in Document.objects.filter(record=self.record).select_related("record__holder")[:1]:
             superseding.forget(document)
-        self.done.items = len(made)
+        self.done.items = len(here)
 
-    def _file(self, row: dict[str, Any], attached: set[str]) -> Blob | None:
-        if row["attachment"] in attached:
-            return Attachment.objects.select_related("blob").get(pk=self.must(row["attachment"])).blob
-        return self._blob(row["path"]) if row["path"] else None
+    def _write(self, table: list[dict[str, Any]], keys: dict[str, list[str]]) -> None:
+        """The rows of items that are not there: a statement a table, whatever their number."""
+        filings = self._present(Import, (s["filing"] for row in table for s in row["sources"]))
+        parts = self._present(Attachment, (row["attachment"] for row in table))
+        blobs = dict(Attachment.objects.filter(message__record=self.record).values_list("pk", "blob"))
+        ids = {one["account"] for row in table for one in row["versions"] if one["account"]}
+        people = set(Account.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        holder_key = self.record.holder.unwrap()
+        entries: list[tuple[Any, ...]] = []
+        sources: list[tuple[Any, ...]] = []
+        versions: list[tuple[Any, ...]] = []
+        of_keys: list[tuple[Any, ...]] = []
+        for row in table:
+            pk = self.must(row["id"])
+            part = self.id(row["attachment"]) if row["attachment"] in parts else None
+            blob = blobs[part] if part else self._blob(row["path"]).pk if row["path"] else None
+            filing = self.id(row["filing"]) if row["filing"] in filings else None
+            entries.append((pk, *_entry(row, pk, holder_key), self.record.pk, filing, blob, part))
+            for one in row["sources"]:
+                if one["filing"] in filings:
+                    source, of = self.must(one["id"]), self.must(one["filing"])
+                    sources.append((source, *_source(one, source, holder_key), pk, of))
+                    of_keys += self._keys_for(pk, source, keys.get(one["id"], []))
+            for one in row["versions"]:
+                version = self.must(one["id"])
+                who = UUID(one["account"]) if one["account"] else None
+                known = who if who in people else None
+                versions.append((version, *_version(one, version, holder_key), pk, known))
+            if row["own"]:
+                said = [key for source in row["sources"] for key in keys.get(source["id"], [])]
+                of_keys += self._keys_for(pk, None, [*said, *keys.get(row["id"], [])])
+        rows.insert(Entry, ("id", *_ENTRY, "record", "filing", "blob", "attachment"), entries)
+        rows.insert(EntrySource, ("id", *_SOURCE, "entry", "filing"), sources)
+        rows.insert(EntryVersion, ("id", *_VERSION, "entry", "account"), versions)
+        rows.insert(EntryKey, ("id", "record", "entry", "source", "hash"), of_keys)
 
-    def _sources(self, entry: Entry, sources: list[dict[str, Any]], keys: dict[str, list[str]]) -> None:
-        for row in sources:
-            source = EntrySource.objects.create(
-                pk=self.must(row["id"]),
-                entry=entry,
-                filing=Import.objects.select_related("record__holder").get(pk=self.must(row["filing"])),
-                state=EntrySource.State(row["state"]),
-                **{name: row[name] for name in ("place", "content", "state_before", "pinned")},
-                **_times(row, "chosen"),
-            )
-            self._add_keys(entry, source, keys.get(row["id"], []))
-
-    def _versions(self, entry: Entry, row: dict[str, Any], keys: dict[str, list[str]]) -> None:
-        for one in row["versions"]:
-            who = Account.objects.filter(pk=one["account"]).first() if one["account"] else None
-            EntryVersion.objects.create(
-                pk=self.must(one["id"]),
-                entry=entry,
-                account=who,
-                action=EntryVersion.Action(one["action"]),
-                content=one["content"],
-                **_times(one, "at"),
-            )
-        if row["own"]:
-            said = [key for source in row["sources"] for key in keys.get(source["id"], [])]
-            self._add_keys(entry, None, [*said, *keys.get(row["id"], [])])
-
-    def _add_keys(self, entry: Entry, source: EntrySource | None, hashes: Iterable[str]) -> None:
-        pk = source.pk if source else None
-        fresh = [(new_id(), self.record.pk, entry.pk, pk, key) for key in dict.fromkeys(hashes)]
-        rows.insert(EntryKey, ("id", "record", "entry", "source", "hash"), fresh)
+    def _keys_for(self, entry: UUID, source: UUID | None, hashes: Iterable[str]) -> Iterable[tuple[Any, ...]]:
+        return [(new_id(), self.record.pk, entry, source, key) for key in dict.fromkeys(hashes)]
 
     def _present(self, model: Any, old: Iterable[str | None]) -> set[str]:
         """Which of these rows are in this record, by their old ids."""
@@ -358,6 +343,49 @@ _MESSAGE = (
     *("subject", "text", "html", "size"),
 )
 _ATTACHMENT = ("position", "filename", "content_type", "size", "sha256", "code")
+
+
+_ENTRY = ("content", "kind", "state", "decision", "own", "personal", "created", "updated")
+_SOURCE = ("place", "content", "state", "state_before", "pinned", "chosen")
+_VERSION = ("content", "action", "at")
+
+
+def _entry(row: dict[str, Any], pk: UUID, holder_key: bytes) -> tuple[Any, ...]:
+    """What an item's row says by itself: the values of `_ENTRY`."""
+    content = seal_value(Entry, "content", pk, row["content"], holder_key)
+    state, decision = Entry.State(row["state"]), Entry.Decision(row["decision"])
+    flags = (bool(row["own"]), bool(row["personal"]))
+    return (content, str(row["kind"]), state, decision, *flags, _time(row, "created"), timezone.now())
+
+
+def _source(row: dict[str, Any], pk: UUID, holder_key: bytes) -> tuple[Any, ...]:
+    """The values of `_SOURCE`."""
+    place = seal_value(EntrySource, "place", pk, row["place"], holder_key)
+    content = _sealed(EntrySource, pk, row["content"], holder_key)
+    state, before = EntrySource.State(row["state"]), row["state_before"]
+    return (place, content, state, before and EntrySource.State(before), bool(row["pinned"]), _chosen(row))
+
+
+def _version(row: dict[str, Any], pk: UUID, holder_key: bytes) -> tuple[Any, ...]:
+    """The values of `_VERSION`."""
+    content = _sealed(EntryVersion, pk, row["content"], holder_key)
+    return (content, EntryVersion.Action(row["action"]), _time(row, "at"))
+
+
+def _sealed(model: type[EntrySource | EntryVersion], pk: UUID, content: Any, holder_key: bytes) -> Any:
+    return None if content is None else seal_value(model, "content", pk, content, holder_key)
+
+
+def _time(row: dict[str, Any], name: str) -> datetime:
+    """A time that has to be there."""
+    found = _times(row, name)[name]
+    if found is None:
+        raise ValueError("a time is missing")
+    return found
+
+
+def _chosen(row: dict[str, Any]) -> datetime | None:
+    return _times(row, "chosen")["chosen"]
 
 
 def _keys_of(content: dict[str, Any], hashed: Callable[[str], str]) -> list[str]:

@@ -7,6 +7,8 @@ import json
 import zipfile
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from records import editing, restore, undo
 from records.models import Attachment, Document, Entry, EntryKey, EntrySource, Import, Message, Record
@@ -102,6 +104,22 @@ def test_what_comes_in_later_knows_what_was_restored(record):
     undone = Import.objects.get(record=record, state="undone")
     undo.redo_import(undone, None)
     assert "Eczema" in [content["name"] for content in shown(emptied_, "problems")]
+
+
+def statements_for(record: Record, items: int) -> int:
+    """How many database statements it takes to put back a record with one document of so many items."""
+    named = (problem(f"{900_000 + n}", f"Problem {n}", identity=f"i{n}") for n in range(items))
+    bring(record, chart("M", "20240101", problems(*named)))
+    data = exported(record)
+    other = factories.record(factories.account(f"of-{items}@people.example"), "Wren Harrowgate")
+    with CaptureQueriesContext(connection) as asked:
+        assert restored(other, data).items == items
+    return len(asked)
+
+
+def test_many_items_take_as_many_statements_as_few():
+    records = [factories.record(factories.account(f"{n}@people.example"), "Wren Harrowgate") for n in (0, 1)]
+    assert statements_for(records[0], 3) == statements_for(records[1], 300)
 
 
 def test_signatures_of_restored_messages_are_hearsay(record):
