@@ -25,6 +25,9 @@ from records.clinical.types import Coded, Detail, Item, Period, Quantity, Reacti
 from records.clinical.xml import Element
 
 _SIG_CODE = "76662-6"
+# Substance Administered Act (its sequenceNumber is the dose's), and the series number of CCD.
+_ADMINISTERED = "2.16.840.1.113883.10.20.22.4.118"
+_SERIES_NUMBER = "30973-2"
 _INSTRUCTION_TEMPLATES = frozenset({"2.16.840.1.113883.10.20.22.4.20", "2.16.840.1.113883.10.20.1.49"})
 _STATUS = {"aborted": "stopped", "suspended": "on-hold", "nullified": "entered-in-error"}
 _EVENTS = {
@@ -325,10 +328,27 @@ def _add_supply(cda: Cda, supply: Element, detail: Detail) -> int:
     return 0
 
 
+def _number_in_series(immunization: Element) -> str:
+    """Which dose it is: C-CDA's Substance Administered Act by its place, CCD's series number by its value."""
+    for relationship in children(immunization, "entryRelationship"):
+        place = child(relationship, "sequenceNumber")
+        act = child(relationship, "act")
+        if place is not None and act is not None and _ADMINISTERED in templates(act):
+            return place.get("value", "").strip()
+        observation = child(relationship, "observation")
+        code = child(observation, "code") if observation is not None else None
+        if observation is not None and code is not None and code.get("code") == _SERIES_NUMBER:
+            value = child(observation, "value")
+            return value.get("value", "").strip() if value is not None else ""
+    return ""
+
+
 def _add_vaccine_facts(cda: Cda, element: Element, groups: Children, detail: Detail) -> None:
     number = first(groups, "repeatNumber")
-    if number is not None and number.get("value"):
-        detail["dose_number"] = number.get("value", "").strip()
+    counted = number.get("value", "").strip() if number is not None else ""
+    counted = counted or _number_in_series(element)
+    if counted:
+        detail["dose_number"] = counted
     if "entryRelationship" not in groups:
         return
     why = reasons(cda, element)

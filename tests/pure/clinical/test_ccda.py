@@ -274,6 +274,23 @@ def test_immunization_date_value_or_low(time: str) -> None:
     assert found.codes[0].system == "http://hl7.org/fhir/sid/cvx"
 
 
+@pytest.mark.parametrize(
+    "series",
+    [
+        f'<entryRelationship typeCode="COMP"><sequenceNumber value="3"/><act classCode="ACT" moodCode="EVN">'
+        f'<templateId root="{T}22.4.118"/>{code("416118004", "Administration")}</act></entryRelationship>',
+        f'<entryRelationship typeCode="SUBJ"><observation classCode="OBS" moodCode="EVN">'
+        f'{code("30973-2", "Dose number", LOINC)}<value xsi:type="INT" value="3"/></observation>'
+        "</entryRelationship>",
+        '<repeatNumber value="3"/>',
+    ],
+)
+def test_which_dose_of_a_series(series: str) -> None:
+    vaccine = code("45", "Hepatitis B", "2.16.840.1.113883.12.292")
+    assert one("11369-6", drug(vaccine, status="completed", after=series)).detail["dose_number"] == "3"
+    assert "dose_number" not in one("11369-6", drug(vaccine, status="completed")).detail
+
+
 VALUES = [
     ('<value xsi:type="PQ" value="4.10" unit="mmol/L"/>', "4.10", "mmol/L"),
     (
