@@ -22,9 +22,11 @@ from . import review, undo, uploading
 from .access import Access, open_access, signed_in
 from .comparing import Row, compare
 from .facts import Fact
+from .forms import SenderForm
 from .item_forms import UploadForm
 from .kinds import kind_name, place_of
 from .models import Document, Entry, EntrySource, Import, Message, Right
+from .preferences import BadSender, set_sender_preference
 from .unpacked import contents_of
 
 #: So many items stand on a page at once.
@@ -406,6 +408,30 @@ def upload_result(request: HttpRequest, record_id: str, message_id: str) -> Http
         return render(request, "records/upload_result.html", context)
     # 286 ends the asking of a page that has asked for long enough.
     return render(request, "directmsg/_documents.html", context, status=200 if contents.worth_asking else 286)
+
+
+# --- exceptions for senders -----------------------------------------------------------------------------
+
+
+@require_POST
+@login_required
+def sender_preference(request: HttpRequest, record_id: str) -> HttpResponse:
+    """Treat what one sender's documents say otherwise than the record's preference, or no longer."""
+    record = open_access(request, record_id, Right.CUSTODIAN).record
+    form = SenderForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Fill in the sender, and choose what happens to their documents.")
+    else:
+        try:
+            set_sender_preference(
+                record, form.cleaned_data["sender"], form.cleaned_data["preference"] or None
+            )
+        except BadSender as refused:
+            messages.error(request, str(refused))
+        else:
+            trail.record("record.settings_changed", record=record, request=request)
+            messages.success(request, "Your settings are saved.")
+    return redirect(f"{reverse('records:settings', args=[record.pk])}#senders")
 
 
 # --- rows -----------------------------------------------------------------------------------------------

@@ -56,3 +56,19 @@ class PreferencesForm(forms.Form):
         record.save(update_fields=["name", "birth_date", "files_preference", "integration_preference"])
         grant.notify = values["notify"]
         grant.save(update_fields=["notify"])
+
+
+class SenderForm(forms.Form):
+    """What happens to the documents of one sender; no preference takes an exception away."""
+
+    sender = forms.CharField(
+        label="Sender",
+        max_length=254,
+        help_text="A Direct address such as records@clinic.example, or a domain such as clinic.example.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "email"}),
+    )
+    preference = forms.ChoiceField(
+        label="When they send a clinical document",
+        choices=[*IntegrationPreference.choices, ("", "As the record's setting says")],
+        required=False,
+    )

@@ -123,6 +123,7 @@ _UNIT = r"\s*(?P<unit>[^\d\s()|,;:][^()|,;:]*)?"
 _FROM_TO = re.compile(rf"(?P<low>\d+(?:\.\d+)?)\s*(?:-|–|to)\s*(?P<high>\d+(?:\.\d+)?){_UNIT}")
 _BELOW = re.compile(rf"(?:<|<=|≤)\s*(?P<high>\d+(?:\.\d+)?){_UNIT}")
 _ABOVE = re.compile(rf"(?:>|>=|≥)\s*(?P<low>\d+(?:\.\d+)?){_UNIT}")
+_AS_WRITTEN = "As the sender wrote it"
 _PANEL = "urn:healthvault-direct:panel"
 _PANEL_PATH = "urn:healthvault-direct:panel-path"
 #: FHIR R4 EventTiming: when in the day a medicine is taken.
@@ -345,7 +346,10 @@ def lines(kind: str, content: Json) -> list[Line]:
     resource = _resource(content)
     reader = _READERS.get(resource.get("resourceType", ""), _nothing)
     found: dict[str, list[str]] = {}
+    typed = content.get("typed") or {}
     for label, said in (*reader(resource), *_everywhere(resource)):
+        if label == _AS_WRITTEN and typed.get("sig"):
+            label = "How it is taken"
         for one in said if isinstance(said, list) else [said]:
             words = " ".join(str(one or "").split())
             if words and words not in found.setdefault(label, []):
@@ -425,7 +429,7 @@ def _judged(one: Json) -> str:
 def _medicine(resource: Json) -> Pairs:
     doses = _dosages(resource)
     for one in doses:
-        yield "As the sender wrote it", one.get("text")
+        yield _AS_WRITTEN, one.get("text")
         yield "Dose", [_amount(part) for part in one.get("doseAndRate", ())] or _quantity(one.get("dose"))
         yield "Rate", [_quantity(part.get("rateQuantity")) for part in one.get("doseAndRate", ())]
         yield "Rate", _quantity(one.get("rateQuantity"))

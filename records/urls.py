@@ -15,6 +15,7 @@ urlpatterns = [
     path("records/<uuid:record_id>/documents/", trend_views.documents, name="documents"),
     path("records/<uuid:record_id>/search/", trend_views.words, name="search"),
     path("records/<uuid:record_id>/settings/", views.settings, name="settings"),
+    path("records/<uuid:record_id>/settings/senders/", change_views.sender_preference, name="senders"),
     path("records/<uuid:record_id>/imports/", change_views.imports, name="imports"),
     path("records/<uuid:record_id>/imports/<uuid:import_id>/", change_views.one_import, name="import"),
     path(

@@ -25,9 +25,9 @@ from .clinical import narrative
 from .clinical.errors import ClinicalError
 from .clinical.sections import title_of_code
 from .facts import Fact
-from .forms import PreferencesForm
+from .forms import PreferencesForm, SenderForm
 from .item_views import story_for
-from .models import Document, Entry, EntrySource, Import, Message, Right
+from .models import Document, Entry, EntrySource, Import, IntegrationPreference, Message, Right
 
 #: How long the overview calls an import new.
 FRESH = timedelta(days=14)
@@ -215,7 +215,10 @@ def settings(request: HttpRequest, record_id: str) -> HttpResponse:
         trail.record("record.settings_changed", record=record, request=request)
         messages.success(request, "Your settings are saved.")
         return redirect("records:settings", record_id=record.pk)
-    return render(request, "records/settings.html", {"record": record, "form": form})
+    words = dict(IntegrationPreference.choices)
+    exceptions = [(name, words[rule]) for name, rule in sorted(record.sender_preferences.items())]
+    context = {"record": record, "form": form, "sender_form": SenderForm(), "exceptions": exceptions}
+    return render(request, "records/settings.html", context)
 
 
 def _document(access: Access, document_id: str) -> Document:

@@ -69,6 +69,7 @@ def test_review_then_undo(stack: Stack, open_screen: Any, files: Path, width: in
     screen.look("uploaded")
     assert "2 items added to the record" in page.inner_text("main")
     page.goto(f"{record}settings/")
+    screen.look("settings")
     page.check("input[name=integration_preference][value=review]")
     screen.press("Save settings")
     put(screen, record, files / "second.xml")

@@ -400,3 +400,35 @@ def test_an_upload_of_another_record_is_not_found(client, record, owner):
     other = factories.record(owner, "Ida")
     assert client.get(path(record, "upload", done.message.pk)).status_code == 200
     assert client.get(path(other, "upload", done.message.pk)).status_code == 404
+
+
+# --- exceptions for senders -----------------------------------------------------------------------------
+
+
+def test_one_sender_is_treated_otherwise(client, record):
+    page = path(record, "settings", "senders")
+    words = text(client.post(page, {"sender": "Clinic.example", "preference": "review"}, follow=True))
+    assert "clinic.example Let me review first" in words
+    record.refresh_from_db()
+    waits = bring(record, chart("A", "20230101", problems(problem(*GOUT))), sender="records@clinic.example")
+    assert waits.state == "proposed"
+    other = bring(record, chart("B", "20230101", problems(problem(*ASTHMA))), sender="a@hospital.example")
+    assert other.state == "applied"
+    client.post(page, {"sender": "clinic.example", "preference": ""})
+    record.refresh_from_db()
+    assert record.sender_preferences == {}
+
+
+@pytest.mark.parametrize(
+    ("sender", "preference", "words"),
+    [
+        ("", "review", "Fill in the sender"),
+        ("a@b.example", "sometimes", "Fill in the sender"),
+        ("nobody", "review", "Enter a Direct address"),
+    ],
+)
+def test_a_wrong_exception_is_refused_in_words(client, record, sender, preference, words):
+    page = path(record, "settings", "senders")
+    assert words in text(client.post(page, {"sender": sender, "preference": preference}, follow=True))
+    record.refresh_from_db()
+    assert record.sender_preferences == {}

@@ -185,7 +185,10 @@ _sections = st.tuples(
     st.lists(_pressure, max_size=2),
     st.booleans(),
 )
-_document = st.tuples(_sections, st.sampled_from(("20220101", "20230101", "20240101")), st.booleans())
+#: Half of the documents take the place of another: the next version of one set, or of the one before.
+_relation = st.sampled_from(("", "", "set", "replaces"))
+_date = st.sampled_from(("20220101", "20230101", "20240101"))
+_document = st.tuples(_sections, _date, st.booleans(), _relation)
 _step = st.tuples(
     st.sampled_from(("import", "import", "undo", "redo", "edit")), st.integers(0, 99), _document
 )
@@ -202,9 +205,15 @@ class World:
         self.documents: dict[Any, bytes] = {}
 
     def bring(self, described: Any) -> Import:
-        ((found, measured, nothing), date, waits) = described
+        ((found, measured, nothing), date, waits, relation) = described
+        number = len(self.documents)
+        related = {
+            "": {},
+            "set": {"of": "S", "version": number + 1},
+            "replaces": {"replaces": f"D{number - 1}"},
+        }[relation]
         sections = [problems(*found), vitals(*measured), *([no_known_allergies()] if nothing else [])]
-        data = chart(f"D{len(self.documents)}", date, *sections)
+        data = chart(f"D{number}", date, *sections, **related)
         self.record.integration_preference = "review" if waits else "automatic"
         self.record.save(update_fields=["integration_preference"])
         filing = bring(self.record, data)
@@ -291,6 +300,7 @@ def test_an_undo_leads_back_to_exactly_what_was(steps, last, turns):
     filing = world.bring(last)
     for _ in range(turns):
         after = everything(world.record)
+        superseding = documents(world.record)
         shown_before, told = in_record(world.record), undo.foresee_undo(filing)
         assert everything(world.record) == after, "to foresee changes nothing"
         undo.undo_import(filing, world.owner)
@@ -302,14 +312,15 @@ def test_an_undo_leads_back_to_exactly_what_was(steps, last, turns):
         }
         undo.redo_import(filing, world.owner)
         assert everything(world.record) == after
+        assert documents(world.record) == superseding
 
 
 @bounded
 @given(steps=st.lists(_step.filter(lambda step: step[0] != "edit"), max_size=8))
 def test_undone_imports_are_as_if_they_never_were(steps):
     world, other = World(), World()
-    for step, pick, (sections, date, _) in steps:
-        world.take(step, pick, (sections, date, False))
+    for step, pick, (sections, date, _, relation) in steps:
+        world.take(step, pick, (sections, date, False, relation))
     for filing in world.imports(state="applied"):
         bring(other.record, world.documents[filing.pk])
     assert everything(world.record, names=True) == everything(other.record, names=True)

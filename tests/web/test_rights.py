@@ -114,6 +114,7 @@ RULES = {
     "records/<uuid:record_id>/items/<uuid:entry_id>/decide/": acting(MODIFIERS, act="reject"),
     "records/<uuid:record_id>/items/<uuid:entry_id>/remove/": Rule(OWNER, OWNER),
     "records/<uuid:record_id>/items/<uuid:entry_id>/picture/": reading(VIEWERS, 404),  # no picture
+    "records/<uuid:record_id>/settings/senders/": acting(OWNER, sender="a.example", preference="review"),
     "records/<uuid:record_id>/settings/": Rule(OWNER, OWNER, tuple(SETTINGS.items())),
     "records/<uuid:record_id>/items/<uuid:entry_id>/": reading(VIEWERS),
     "records/<uuid:record_id>/items/<uuid:entry_id>/file/": reading(VIEWERS),
