@@ -9,6 +9,7 @@ from django.utils import timezone
 from directmsg import moving, pickup
 from directmsg.models import MailEvent, Parcel
 from healthvault.audit.models import AuditEvent
+from healthvault.store import jobs
 from healthvault.store.blobs import open_blob
 from healthvault.store.models import Blob
 from records import editing, filing
@@ -107,6 +108,22 @@ def test_items_that_other_documents_brought_stay(account, wrong, right):
     picked_up(account, wrong, "third@patient.example")
     move(first, right, account)
     assert [kind for kind, *_ in contents(wrong)] == [kind for kind, *_ in alone]
+
+
+def test_a_reading_begun_before_the_move_files_nothing(account, wrong, right):
+    """Two workers read the same document, each in its first try: one for either record."""
+    parcel = factories.parcel("nora@patient.example", files=FILES)
+    key = pickup.answer(parcel, account, "Biscuit", "10.0.0.0/24")
+    message = pickup.claim(Parcel.objects.get(pk=parcel.pk), account, wrong, key)
+    pk = str(Document.objects.get().pk)
+    begun = filing._with_everything(jobs.claim(Document, pk, waiting="waiting", working="reading"))
+    move(message, right, account)
+    assert jobs.claim(Document, pk, waiting="waiting", working="reading").tries == begun.tries
+    with pytest.raises(jobs.LeaseLost):
+        filing._read(begun)
+    assert not Entry.objects.filter(record=wrong).exists()
+    assert not Import.objects.filter(record=wrong).exists()
+    assert Document.objects.get().state == "reading"
 
 
 def test_what_a_person_typed_stays_as_their_own(account, wrong, right):
