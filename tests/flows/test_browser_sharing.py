@@ -80,6 +80,7 @@ def _hide_creatinine(screen: Screen, record: str) -> None:
 def _invite(screen: Screen, record: str, friend: str) -> None:
     page = screen.page
     page.goto(record)
+    screen.look("record")
     screen.press("People")
     page.wait_for_url("**/people/")
     screen.look("people-alone")
