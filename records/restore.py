@@ -7,6 +7,7 @@ derived from the old ones, in the same order, so that the same statements make t
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -52,6 +53,11 @@ from .record_archive import FORMAT, VERSION
 MOST_MEMBERS = 200_000
 MOST_BYTES = 20 * 1024**3
 MOST_TABLE_BYTES = 512 * 1024**2
+#: A member is held in memory: larger ones come in by no door (mail, and what an archive in it unpacks to).
+MOST_MEMBER_BYTES = 256 * 1024**2
+MOST_MANIFEST_BYTES = 64 * 1024**2
+#: What is smaller unpacked is no bomb, however well it packs; else no more than so many times its size.
+SURELY_NO_BOMB, MOST_RATIO = 64 * 1024**2, 100
 
 
 class NotRestorable(Exception):
@@ -76,41 +82,49 @@ def restore_record(record: Record, file: IO[bytes], account: Account | None) -> 
     nobody checked that signature here. Raises `NotRestorable`; then nothing is added.
     """
     try:
+        packed = file.seek(0, io.SEEK_END)
         with zipfile.ZipFile(file) as archive:
-            return _Restoring(record, _Archive(archive)).run(account)
+            return _Restoring(record, _Archive(archive, packed)).run(account)
     except _UNREADABLE as error:
         raise NotRestorable("this file is no export of a record, or it is damaged") from error
 
 
-#: What a file that is not what it says ends in.
+#: What a file that is not what it says ends in: RuntimeError where it is encrypted, or nested too deep.
 _UNREADABLE = (
-    *(AttributeError, LookupError, TypeError, ValueError, EOFError, NotImplementedError),
+    *(AttributeError, LookupError, TypeError, ValueError, ArithmeticError, AssertionError, EOFError),
+    RuntimeError,
     *(zipfile.BadZipFile, zlib.error, DatabaseError),
 )
 
 
 class _Archive:
-    """The members of an export, each held to size and digest of the manifest."""
+    """The members of an export, each held to size and digest of the manifest.
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    `packed` is the size of the file in octets, which bounds what it may unpack to.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, packed: int) -> None:
         self.archive = archive
         if len(archive.infolist()) > MOST_MEMBERS:
             raise NotRestorable("the file has too many members")
-        head = json.loads(self._bounded("manifest.json", MOST_TABLE_BYTES))
+        head = json.loads(self._bounded("manifest.json", MOST_MANIFEST_BYTES))
         if head.get("format") != FORMAT or head.get("version") != VERSION:
             raise NotRestorable("the file is no export of a record, or of another version")
         self.record = UUID(head["record"])
         self.listed = {member["path"]: member for member in head["members"]}
-        if sum(int(member["size"]) for member in self.listed.values()) > MOST_BYTES:
+        most = min(MOST_BYTES, max(SURELY_NO_BOMB, MOST_RATIO * packed))
+        if sum(max(0, int(member["size"])) for member in self.listed.values()) > most:
             raise NotRestorable("the file unpacks to too much")
 
     def digest(self, path: str) -> str:
         """The digest the manifest gives a member."""
         return str(self.listed[path]["sha256"])
 
-    def data(self, path: str) -> bytes:
+    def data(self, path: str, most: int = MOST_MEMBER_BYTES) -> bytes:
         """A whole member."""
         member = self.listed[path]
+        if int(member["size"]) > most:
+            raise NotRestorable("the file unpacks to too much")
         data = self._bounded(path, int(member["size"]))
         if hashlib.sha256(data).hexdigest() != member["sha256"] or len(data) != member["size"]:
             raise NotRestorable("a member of the file is not what its manifest says")
@@ -118,9 +132,7 @@ class _Archive:
 
     def lines(self, path: str) -> list[dict[str, Any]]:
         """The lines of a table of JSON."""
-        if int(self.listed[path]["size"]) > MOST_TABLE_BYTES:
-            raise NotRestorable("the file unpacks to too much")
-        return [json.loads(line) for line in self.data(path).splitlines()]
+        return [json.loads(line) for line in self.data(path, MOST_TABLE_BYTES).splitlines()]
 
     def _bounded(self, path: str, most: int) -> bytes:
         with self.archive.open(path) as member:

@@ -176,6 +176,38 @@ def test_nothing_comes_out_of_a_file_that_is_not_whole(record):
     assert not Message.objects.filter(record=record).exists()
 
 
+def test_a_file_is_not_unpacked_beyond_measure(record):
+    """Neither in one member, nor in many that each would pass."""
+    data = exported(record)
+    empty = emptied(record)
+    manifest = json.loads(zipfile.ZipFile(io.BytesIO(data)).read("manifest.json"))
+    for sizes in ([restore.MOST_RATIO * len(data) * 2 + restore.SURELY_NO_BOMB], [2**20] * 70):
+        more = [{"path": f"more/{n}", "size": size, "sha256": ""} for n, size in enumerate(sizes)]
+        listed = json.dumps({**manifest, "members": [*manifest["members"], *more]}).encode()
+        with pytest.raises(restore.NotRestorable, match="too much"):
+            restored(empty, changed(data, manifest_json=listed))
+    one = next(member for member in manifest["members"] if member["path"].startswith("documents/"))
+    one["size"] = restore.MOST_MEMBER_BYTES + 1
+    padded = changed(data, manifest_json=json.dumps(manifest).encode())
+    # So large a file that the whole of it may unpack to that much.
+    padded = b"\0" * (restore.MOST_MEMBER_BYTES // 20) + padded
+    with pytest.raises(restore.NotRestorable, match="too much"):
+        restored(empty, padded)
+
+
+_ENDLESS = (
+    b'{"format": "%s", "version": %d, "record": "0192f0c4-7d1b-7c51-9be0-4f3f0a7c1a55",'
+    b' "members": [{"path": "a", "size": Infinity}]}'
+) % (restore.FORMAT.encode(), restore.VERSION)
+
+
+@pytest.mark.parametrize("manifest", [b"[" * 100_000, _ENDLESS])
+def test_a_manifest_that_is_none_is_told_as_that(record, manifest):
+    data = changed(exported(record), manifest_json=manifest)
+    with pytest.raises(restore.NotRestorable):
+        restored(record, data)
+
+
 def test_a_crafted_file_takes_nothing_of_another_record(record):
     """A file that claims to be an export of this record, with ids of another one's rows."""
     other = factories.record(factories.account("tomas@people.example"), "Tomas Bergland")
