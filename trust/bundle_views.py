@@ -150,6 +150,7 @@ def bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
         "why": bundles.WORDS.get(row.last_error, ""),
         "shrunken": row.last_error == bundles.SHRUNKEN,
         "counts": row.label in trust_context.usable_labels(),
+        "may_refresh": bool(row.url) and not _is_unagreed(row),
         "proposal": bundles.proposal(row),
         "mine": row.proposed_by_id == request.user.pk,
         "page": page_of(request, anchors, 50),
@@ -169,6 +170,11 @@ def bundle_refresh(request: HttpRequest, bundle_id: str) -> HttpResponse:
     if not row.url:
         messages.error(request, "It has no address yet.")
         return redirect("trust:bundle", bundle_id=row.pk)
+    if _is_unagreed(row):
+        messages.error(
+            request, "It is switched off. Switch it on first: a second administrator has to agree."
+        )
+        return redirect("trust:bundle", bundle_id=row.pk)
     trail.record("trust.bundle_refresh_asked", subject=row.pk, request=request)
     accept_drop = "accept_drop" in request.POST
     outcome = bundles.refresh(row, accept_drop=accept_drop, actor=request.user, total_s=PATIENCE_S)
@@ -179,6 +185,14 @@ def bundle_refresh(request: HttpRequest, bundle_id: str) -> HttpResponse:
         counts = f"{len(outcome.added)} came, {len(outcome.removed)} went, {outcome.kept} stayed"
         messages.success(request, f"Refreshed: {counts}.")
     return redirect("trust:bundle", bundle_id=row.pk)
+
+
+def _is_unagreed(row: Bundle) -> bool:
+    """Whether one administrator alone may have chosen its source.
+
+    Anchors from there must not lie ready for the day that the bundle, with another address, is agreed to.
+    """
+    return bool(settings.PRODUCTION) and not row.is_active
 
 
 @require_POST

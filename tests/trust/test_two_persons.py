@@ -109,6 +109,23 @@ def test_switching_on_takes_two_and_switching_off_takes_one(ida, ben):
     assert bundle.interval_s == 12 * 3600
 
 
+def test_no_anchors_of_another_source_lie_ready_for_the_second_yes(ida, ben, web):
+    """What is switched off one person may point anywhere: nothing is fetched from there."""
+    web.files["/evil.p7b"] = pki_factory.make_p7b([pki_factory.make_ca("Intruder CA")])
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=True)
+    page = f"/trust/bundles/{bundle.pk}/"
+    off = {**FORM, "url": web.url("/evil.p7b")}
+    del off["is_active"]
+    ida.post(f"{page}change/", off)
+    assert state(bundle) == (web.url("/evil.p7b"), False, False)
+    assert "Refresh now" not in text(ida.get(page))
+    assert "Switch it on first" in text(ida.post(f"{page}refresh/", follow=True))
+    ida.post(f"{page}change/", {**FORM, "url": URL})
+    agree(ben, bundle)
+    assert state(bundle) == (URL, True, False)
+    assert not Anchor.objects.exists()
+
+
 def test_nobody_agrees_to_what_he_did_not_see(ida, ben):
     ida.post("/trust/bundles/add/", {**FORM, "url": URL})
     bundle = Bundle.objects.get()
