@@ -193,6 +193,8 @@ def accept(token: str, account: Account, passcode: str = "") -> Grant:
             raise _wrong(invitation)
     with transaction.atomic():
         lock(invitation.record)
+        # Since it was read its inviter may have lost the record, or a new link may have made this one void.
+        invitation = find_invitation(token)
         _move(invitation, Invitation.State.ACTIVE)
         grant = _grant(invitation, account)
         trail.record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from healthvault.audit import trail
@@ -119,6 +120,22 @@ def test_an_invitation_ends_with_its_inviters_right(record, owner, friend):
     sharing.remove_grant(friend.grants.get(), owner)
     with pytest.raises(sharing.NoSuchInvitation):
         sharing.accept(other, factories.account("s@people.example"))
+
+
+def test_an_inviter_who_loses_the_record_meanwhile_gives_nothing_away(record, owner, friend):
+    """Another process takes the inviter out while the passcode is looked at, which takes its time."""
+    _, token = sharing.invite(record, owner, "tomas@people.example", Right.CUSTODIAN, passcode="Kite42")
+
+    def take_out_after_the_try(execute, sql, params, many, context):
+        done = execute(sql, params, many, context)
+        if sql.startswith("UPDATE") and '"tries"' in sql:
+            Grant.objects.filter(record=record, account=owner).delete()
+        return done
+
+    with connection.execute_wrapper(take_out_after_the_try), pytest.raises(sharing.NoSuchInvitation):
+        sharing.accept(token, friend, "Kite42")
+    assert not Grant.objects.filter(record=record).exists()
+    assert Invitation.objects.get().state == "pending"
 
 
 def test_only_custodians_share(record, owner, friend):
