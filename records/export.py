@@ -93,6 +93,23 @@ def delete_export(export: Export, account: Account | None) -> None:
         trail.record("export.deleted", actor=account, record=export.record_id, subject=export.pk)
 
 
+def forget_exports(record: Record, account: Account | None) -> None:
+    """Delete every copy of `record`, and begin those anew that are being made: something has left it that no
+    copy may keep. Call it in the transaction that takes it out.
+    """
+    from .tasks import make_export as task
+
+    exports = Export.objects.filter(record=record)
+    for ready in exports.filter(state=Export.State.READY).select_related("blob"):
+        delete_export(ready, account)
+    for making in exports.filter(state=Export.State.MAKING):
+        # The next claim counts one more try, so that who makes it now cannot finish it.
+        if exports.filter(pk=making.pk, state=Export.State.MAKING).update(
+            state=Export.State.WAITING, lease_until=None
+        ):
+            jobs.ring(task, str(making.pk))
+
+
 def expire_exports() -> int:
     """Delete the copies whose time is over; returns how many."""
     over = Export.objects.filter(state=Export.State.READY, expires__lte=timezone.now())

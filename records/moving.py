@@ -18,6 +18,7 @@ from healthvault.store.models import Blob
 
 from . import superseding
 from .arranging import lock
+from .export import forget_exports
 from .filing import add_file
 from .models import Account, Attachment, Document, Entry, FilePreference, Import, Message, Record
 from .undo import undo_import
@@ -48,6 +49,7 @@ def move_message(message: Message, target: Record, account: Account) -> None:
         blobs.add(message.raw_id)
     rewrap_all(Blob.objects.filter(pk__in=blobs), source.holder, target.holder)
     _hand_over(message, attachments, documents, target)
+    forget_exports(source, account)
     for record, word in ((source, "message.moved_away"), (target, "message.moved_here")):
         trail.record(word, actor=account, record=record, subject=message.pk)
 

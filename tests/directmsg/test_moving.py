@@ -1,5 +1,7 @@
 """A message picked up into the wrong record is moved with everything that came out of it."""
 
+import io
+import zipfile
 from datetime import timedelta
 
 import pytest
@@ -12,8 +14,19 @@ from healthvault.audit.models import AuditEvent
 from healthvault.store import jobs
 from healthvault.store.blobs import open_blob
 from healthvault.store.models import Blob
-from records import editing, filing
-from records.models import Attachment, Document, Entry, EntryKey, EntrySource, Grant, Import, Message, Right
+from records import editing, export, filing
+from records.models import (
+    Attachment,
+    Document,
+    Entry,
+    EntryKey,
+    EntrySource,
+    Export,
+    Grant,
+    Import,
+    Message,
+    Right,
+)
 from tests import factories
 from tests.documents import CDA_TYPE, VISIT
 
@@ -108,6 +121,24 @@ def test_items_that_other_documents_brought_stay(account, wrong, right):
     picked_up(account, wrong, "third@patient.example")
     move(first, right, account)
     assert [kind for kind, *_ in contents(wrong)] == [kind for kind, *_ in alone]
+
+
+def test_no_copy_of_the_wrong_record_keeps_it(account, wrong, right):
+    """A copy that is ready is deleted; one that is being made is made anew, without the message."""
+    message = picked_up(account, wrong)
+    ready = export.request_export(wrong, account)
+    assert export.make_export(str(ready.pk)) == "ready"
+    half = export.request_export(wrong, account)
+    making = jobs.claim(Export, str(half.pk), waiting="waiting", working="making")
+    move(message, right, account)
+    ready.refresh_from_db()
+    assert (ready.state, ready.blob) == ("expired", None)
+    with pytest.raises(jobs.LeaseLost):
+        jobs.finish(making, "ready")
+    assert export.make_export(str(half.pk)) == "ready"
+    half.refresh_from_db()
+    with zipfile.ZipFile(io.BytesIO(b"".join(export.open_export(half)))) as copy:
+        assert copy.read("portal/messages.ndjson") == b""
 
 
 def test_a_reading_begun_before_the_move_files_nothing(account, wrong, right):
