@@ -7,6 +7,7 @@ relay wants to see what it said, so the copies they speak of get a line in the l
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 
 from healthvault.store.blobs import open_blob
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 EVENT = "bounced_in_clear"
 #: Larger ones are no reports of a mail server.
 MAX_OCTETS = 1024 * 1024
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _RETURNED = ("message/rfc822", "text/rfc822-headers", "message/rfc822-headers")
 
 
@@ -42,10 +44,10 @@ def note(mail: InboundMail) -> int:
     copies = OutboundMail.objects.filter(identifier__in=named, sender=mail.recipient)
     # A report that comes again and again is one line.
     new = copies.exclude(events__name=EVENT)
-    codes = {each.final_recipient.lower(): each.status for each in read_dsn(root).recipients}
+    codes = {each.final_recipient.lower(): _code(each.status) for each in read_dsn(root).recipients}
     for copy in new:
         if not codes or copy.recipient in codes:
-            MailEvent.objects.create(outbound=copy, name=EVENT, code=codes.get(copy.recipient, "")[:40])
+            MailEvent.objects.create(outbound=copy, name=EVENT, code=codes.get(copy.recipient, ""))
             log.info("failure report in clear", extra={"mail": copy.pk})
     return len(new)
 
@@ -56,6 +58,11 @@ def _identifiers(root: Part) -> Iterator[str]:
     for part in root.children:
         if part.content_type in _RETURNED:
             yield read_block(part.content.lstrip(b"\r\n")).fields.unfolded("message-id")
+
+
+def _code(status: str) -> str:
+    """A status code (RFC 3463); "" for anything else: a stranger's words are not kept in clear."""
+    return status if _STATUS.fullmatch(status) else ""
 
 
 def _bare(identifier: str) -> str:

@@ -179,6 +179,15 @@ def test_a_report_in_clear_is_noted_and_moves_nothing(world, way):
     assert world.copy(message).state == "dispatched"
 
 
+def test_of_a_report_in_clear_nothing_but_its_status_code_is_kept(world):
+    message = world.write()
+    world.send_all()
+    raw = bounce(message, world.peer.office).replace(b"Status: 5.4.4", b"Status: 5.4.4 Nora has gout")
+    arrives(world, raw)
+    (event,) = MailEvent.objects.filter(name="bounced_in_clear")
+    assert event.code == ""
+
+
 def test_it_is_noted_once_and_only_with_the_recipient_it_names(world):
     lab = f"lab@{world.peer.domain}"
     message = world.write(world.peer.office, lab)
