@@ -177,6 +177,22 @@ def read_members(data: bytes, limits: ArchiveLimits = DEFAULT_LIMITS) -> tuple[M
         raise BadArchive("a compression method we do not read") from error
 
 
+def member_names(data: bytes, limits: ArchiveLimits = DEFAULT_LIMITS) -> tuple[str, ...]:
+    """The paths of the files in an archive, by its directory alone: nothing is unpacked.
+
+    :raises BadArchive: as :func:`read_members`, but for what only unpacking shows.
+    """
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            entries = archive.infolist()
+            _check(data, entries, limits)
+            return tuple(entry.filename for entry in entries if not entry.is_dir())
+    except ClinicalError:
+        raise
+    except (zipfile.BadZipFile, struct.error, ValueError, OSError, NotImplementedError) as error:
+        raise NotArchive("damaged, or no zip archive") from error
+
+
 def read_documents(data: bytes, limits: ArchiveLimits = DEFAULT_LIMITS) -> tuple[ArchivedDocument, ...]:
     """The documents of :func:`read_package`."""
     return read_package(data, limits).documents

@@ -8,6 +8,8 @@ import zipfile
 import pytest
 
 from records import looking
+from records.clinical import archive
+from records.clinical.errors import ClinicalError
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
 
@@ -52,3 +54,12 @@ def test_the_names_in_an_archive():
 def test_long_texts_are_cut():
     preview = looking.preview_of(b"x" * (looking.MOST_TEXT + 1))
     assert (len(preview.text), preview.cut) == (looking.MOST_TEXT, True)
+
+
+def test_the_names_are_told_without_unpacking():
+    """Its content is broken, which only unpacking would show."""
+    data = bytearray(zipped("one.txt"))
+    data[30 + len("one.txt")] ^= 0xFF
+    with pytest.raises(ClinicalError):
+        archive.read_members(bytes(data))
+    assert looking.preview_of(bytes(data)).names == ("one.txt",)
