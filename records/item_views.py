@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
-from healthvault.store.downloads import picture
+from healthvault.store.downloads import NoPicture, picture
 
 from . import editing, history, looking, story
 from .access import Access, open_access, signed_in
@@ -219,7 +219,10 @@ def item_picture(request: HttpRequest, record_id: str, entry_id: str) -> HttpRes
     data = open_blob(shown.blob) if shown.blob else b""
     if looking.preview_of(data).kind != "picture":
         raise Http404
-    return picture(data, looking.type_of(data))
+    try:
+        return picture(data)
+    except NoPicture as error:
+        raise Http404 from error
 
 
 # --- rows -----------------------------------------------------------------------------------------------

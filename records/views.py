@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
-from healthvault.store.downloads import download, picture
+from healthvault.store.downloads import NoPicture, download, picture
 
 from . import kinds, overview
 from .access import Access, grants_of, open_access, signed_in
@@ -183,9 +184,9 @@ def document_part(request: HttpRequest, record_id: str, document_id: str) -> Htt
         part = narrative.embedded_file(open_blob(shown.blob), request.GET.get("path", ""))
     except ClinicalError as error:
         raise Http404 from error
-    kind = narrative.picture_type(part.data)
-    if kind is not None:
-        return picture(part.data, kind)
+    if narrative.picture_type(part.data) is not None:
+        with contextlib.suppress(NoPicture):
+            return picture(part.data)
     trail.record("document.downloaded", record=record, subject=shown.pk, request=request)
     name = f"document-{shown.created:%Y-%m-%d}{mimetypes.guess_extension(part.media_type) or ''}"
     return download(part.data, name, part.media_type)
