@@ -87,12 +87,16 @@ def _person_page(request: HttpRequest, access: Access, grant: Grant) -> HttpResp
     return render(request, "records/person.html", context)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def remove_person(request: HttpRequest, record_id: str, grant_id: str) -> HttpResponse:
     """Take a person's access away, after a second look."""
-    access, grant = _grant_of(request, record_id, grant_id)
-    if "sure" not in request.POST:
+    return _remove_page(request, *_grant_of(request, record_id, grant_id))
+
+
+@reauthentication_required
+def _remove_page(request: HttpRequest, access: Access, grant: Grant) -> HttpResponse:
+    if request.method != "POST":
         return render(request, "records/person_remove.html", {"record": access.record, "grant": grant})
     mine = grant.account_id == request.user.pk
     try:

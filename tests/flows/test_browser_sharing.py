@@ -157,7 +157,7 @@ def _withdraw(hers: Screen, his: Screen, record: str) -> None:
     assert "Tomas Bergland" in page.inner_text("main")
     hers.look("history")
     page.goto(f"{record}people/")
-    page.get_by_role("button", name="Take access away from Tomas Bergland").click()
+    page.get_by_role("link", name="Take access away from Tomas Bergland").click()
     page.wait_for_selector("text=will see nothing of this record any more")
     hers.look("take-away")
     hers.press("Take access away")

@@ -97,10 +97,10 @@ def test_it_is_accepted_with_the_passcode_and_withdrawn(client, record, friend):
     assert "Gout" not in words(shown)
     grant = Grant.objects.get(account=friend, record=record)
     assert (grant.right, grant.kinds, grant.relationship) == (Right.VIEW, ["allergies"], "parent")
-    asked = client.post(f"/records/{record.pk}/people/{grant.pk}/remove/")
+    asked = client.get(f"/records/{record.pk}/people/{grant.pk}/remove/")
     assert Grant.objects.filter(pk=grant.pk).exists()
     assert "Take access away from Tomas Bergland?" in words(asked)
-    client.post(f"/records/{record.pk}/people/{grant.pk}/remove/", {"sure": "1"})
+    client.post(f"/records/{record.pk}/people/{grant.pk}/remove/")
     assert theirs.get(f"/records/{record.pk}/").status_code == 404
 
 
@@ -173,6 +173,16 @@ def test_sharing_asks_for_the_password_again(owner, record):
     assert not Invitation.objects.exists()
 
 
+def test_taking_access_away_asks_for_the_password_again(owner, record, friend):
+    client = Client()
+    client.force_login(owner)
+    grant = Grant.objects.create(account=friend, record=record, right=Right.VIEW)
+    path = f"/records/{record.pk}/people/{grant.pk}/remove/"
+    for answer in (client.get(path), client.post(path), client.post(path, {"sure": "1"})):
+        assert answer.headers["Location"].startswith("/accounts/reauthenticate/")
+    assert Grant.objects.filter(pk=grant.pk).exists()
+
+
 def test_what_somebody_may_do_is_changed(client, record, friend):
     grant = Grant.objects.create(account=friend, record=record, right=Right.VIEW)
     path = f"/records/{record.pk}/people/{grant.pk}/"
@@ -199,7 +209,7 @@ def test_the_last_custodian_stays_and_others_leave(client, owner, record, friend
     assert "only custodian" in words(client.post(path))
     own = Grant.objects.get(account=owner)
     client.post(f"/records/{record.pk}/people/{own.pk}/", {"right": "1", "scope": "all"})
-    client.post(f"/records/{record.pk}/people/{own.pk}/remove/", {"sure": "1"})
+    client.post(f"/records/{record.pk}/people/{own.pk}/remove/")
     own.refresh_from_db()
     assert own.right == Right.CUSTODIAN
     Grant.objects.create(account=friend, record=record, right=Right.VIEW)

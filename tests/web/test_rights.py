@@ -125,7 +125,7 @@ RULES = {
     "records/<uuid:record_id>/people/": reading(OWNER),
     "records/<uuid:record_id>/people/invite/": Rule(OWNER, OWNER, (("email", "a@people.example"),)),
     "records/<uuid:record_id>/people/<uuid:grant_id>/": Rule(OWNER, OWNER, (("right", "1"),)),
-    "records/<uuid:record_id>/people/<uuid:grant_id>/remove/": acting(OWNER, sure="1"),
+    "records/<uuid:record_id>/people/<uuid:grant_id>/remove/": Rule(OWNER, OWNER),
     "records/<uuid:record_id>/invitations/<uuid:invitation_id>/resend/": Rule(OWNER, OWNER),
     "records/<uuid:record_id>/invitations/<uuid:invitation_id>/withdraw/": acting(OWNER),
     "records/<uuid:record_id>/leave/": Rule(VIEWERS, VIEWERS),
