@@ -66,7 +66,8 @@ def our_authority() -> Identity:
     KeyringUnavailable, AuthorityOffline.
     """
     identity_keyring()
-    authority = issuing_authority(timezone.now()) or make_authority()
+    number = _free_number()
+    authority = issuing_authority(timezone.now()) or _make_authority(number)
     renew_crl(authority)
     return authority
 
@@ -103,15 +104,23 @@ def make_authority() -> Identity:
     Raises KeyringUnavailable.
     """
     identity_keyring()
-    now = timezone.now()
-    waiting = successor(now)
+    number = _free_number()
+    waiting = successor(timezone.now())
     if waiting is not None:
         return waiting
-    taken = set(Identity.objects.filter(slug__startswith=OWN_SLUG).values_list("slug", flat=True))
-    number = next(each for each in range(1, len(taken) + 2) if _slug(each) not in taken)
     authority = _make_authority(number)
     renew_crl(authority)
     return authority
+
+
+def _free_number() -> int:
+    """The number that the next authority gets; its slug is unique, so of several processes one makes it.
+
+    Ask for it before asking whether one is wanted: whoever then still sees none wanted the same number, and
+    whoever comes later sees the one that was made.
+    """
+    taken = set(Identity.objects.filter(slug__startswith=OWN_SLUG).values_list("slug", flat=True))
+    return next(each for each in range(1, len(taken) + 2) if _slug(each) not in taken)
 
 
 def _slug(number: int) -> str:

@@ -3,6 +3,7 @@
 import datetime
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
@@ -238,6 +239,45 @@ def test_two_operators_at_once_make_one_authority():
     assert Identity.objects.filter(kind="ca").count() == 1
     assert Anchor.objects.count() == 1
     assert Crl.objects.count() == 1
+
+
+@contextmanager
+def another_process(act, after):
+    """Let another process do its whole work between two statements of ours: when `after` of them are done."""
+    done = 0
+
+    def pass_on(execute, sql, params, many, context):
+        nonlocal done
+        result = execute(sql, params, many, context)
+        if "trust_identity" in sql:
+            done += 1
+            if done == after:
+                act()
+        return result
+
+    with connection.execute_wrapper(pass_on):
+        yield
+    assert done >= after
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_two_beats_at_once_make_one_successor(after):
+    first = authorities.our_authority()
+    others = []
+    with another_process(lambda: others.append(authorities.make_authority()), after):
+        made = authorities.make_authority()
+    assert others == [made]
+    assert list(Identity.objects.order_by("created")) == [first, made]
+    assert made.slug == "ca-2"
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_the_first_authority_is_made_once_by_two_at_once(after):
+    others = []
+    with another_process(lambda: others.append(authorities.our_authority()), after):
+        made = authorities.our_authority()
+    assert others == [made]
+    assert Identity.objects.get() == made
 
 
 @pytest.mark.django_db(transaction=True)
