@@ -69,8 +69,9 @@ def chosen(access: Access, values: Iterable[str]) -> list[NewAttachment]:
 
 
 def _documents(access: Access) -> QuerySet[Document]:
-    # One about somebody else, as it seems, is nobody's to send before that is cleared up.
-    shown = access.documents.exclude(state=Document.State.HELD)
+    # One about somebody else is not this record's to send: neither while that is to be cleared up, nor
+    # once a person has said so.
+    shown = access.documents.exclude(state__in=[Document.State.HELD, Document.State.REFUSED])
     return shown.select_related("record__holder", "blob__holder", "attachment__message__record__holder")
 
 

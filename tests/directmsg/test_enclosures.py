@@ -201,9 +201,14 @@ def test_those_the_record_is_shared_with_send_what_they_see(client, world, kept,
     assert f"d{kept.pk.hex}" in offered(client)
 
 
-def test_a_document_about_somebody_else_is_not_offered(browser, kept):
-    Document.objects.update(state=Document.State.HELD)
+@pytest.mark.parametrize("state", [Document.State.HELD, Document.State.REFUSED])
+def test_a_document_about_somebody_else_is_neither_offered_nor_sent(browser, kept, state):
+    Document.objects.update(state=state)
     assert f"d{kept.pk.hex}" not in offered(browser)
+    form = form_of(browser, documents=[f"d{kept.pk.hex}"])
+    answer = browser.post(reverse("directmsg:compose"), form)
+    assert "One of these is no longer there" in answer.content.decode()
+    assert not Message.objects.filter(direction="out").exists()
 
 
 @pytest.mark.parametrize(
