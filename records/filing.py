@@ -108,6 +108,9 @@ def _first_outcome(part: StoredPart, files: str) -> str:
         return Attachment.Outcome.EMPTY
     if part.documents:
         return Attachment.Outcome.READING
+    if part.unpacked:
+        # A File of the whole would show what a person hides of its parts.
+        return Attachment.Outcome.UNPACKED
     return {
         FilePreference.ALWAYS: Attachment.Outcome.FILE,
         FilePreference.ASK: Attachment.Outcome.ASK,

@@ -39,7 +39,8 @@ class StoredDocument:
 class StoredPart:
     """One attachment as stored: blob id, name, declared type, size, digest, and the documents in it.
 
-    `code` says why something that looked like a document is kept as a plain file.
+    `code` says why something that looked like a document is kept as a plain file; `unpacked`, that the parts
+    which follow are all that is in it.
     """
 
     blob: str
@@ -49,6 +50,7 @@ class StoredPart:
     sha256: str
     documents: tuple[StoredDocument, ...] = ()
     code: str = ""
+    unpacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ def _store_part(holder: HolderKey, filename: str, content_type: str, data: bytes
             code = found.code
     elif archive.may_be_archive(content_type, filename, data):
         documents, others, code = _unpacked(holder, data)
-    whole = StoredPart(blob, filename, content_type, len(data), digest, tuple(documents), code)
+    alone = bool(others) and not documents
+    whole = StoredPart(blob, filename, content_type, len(data), digest, tuple(documents), code, alone)
     return [whole, *others]
 
 

@@ -222,6 +222,7 @@ class Attachment(models.Model):
         ASK = "ask", "Waiting for your decision"
         NOT_ADDED = "not_added", "Not added: your preference"
         EMPTY = "empty", "Empty attachment"
+        UNPACKED = "unpacked", "Unpacked"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="attachments")

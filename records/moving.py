@@ -97,7 +97,7 @@ def _hand_over(
         attachment.message = message
         if attachment.pk in holding:
             attachment.outcome, attachment.code = Attachment.Outcome.READING, ""
-        elif attachment.size:
+        elif attachment.size and attachment.outcome != Attachment.Outcome.UNPACKED:
             attachment.outcome = _BY_PREFERENCE[FilePreference(target.files_preference)]
         attachment.save()
         if attachment.outcome == Attachment.Outcome.FILE:

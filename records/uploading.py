@@ -63,7 +63,11 @@ def _same(record: Record, data: bytes) -> Message | None:
         message__direction=Message.Direction.OWN,
         message__deleted=None,
         size=len(data),
-    ).filter(Q(documents__isnull=False) | Q(entries__state=Entry.State.ACTIVE))
+    ).filter(
+        Q(documents__isnull=False)
+        | Q(entries__state=Entry.State.ACTIVE)
+        | Q(outcome=Attachment.Outcome.UNPACKED, message__attachments__entries__state=Entry.State.ACTIVE)
+    )
     digest = hashlib.sha256(data).hexdigest()
     related = rows.select_related("message__record__holder").distinct()
     return next((part.message for part in related if part.sha256 == digest), None)

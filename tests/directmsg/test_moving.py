@@ -28,6 +28,7 @@ from records.models import (
     Right,
 )
 from tests import factories
+from tests.directmsg.test_statements import of_letters
 from tests.documents import CDA_TYPE, VISIT
 
 pytestmark = pytest.mark.django_db
@@ -54,9 +55,9 @@ def read_all():
         filing.read_document(str(pk))
 
 
-def picked_up(account, record, contact="nora@patient.example"):
+def picked_up(account, record, contact="nora@patient.example", files=FILES):
     """A message with a document and a file, picked up into `record` and read."""
-    parcel = factories.parcel(contact, files=FILES)
+    parcel = factories.parcel(contact, files=files)
     key = pickup.answer(parcel, account, "Biscuit", "10.0.0.0/24")
     message = pickup.claim(Parcel.objects.get(pk=parcel.pk), account, record, key)
     read_all()
@@ -92,6 +93,16 @@ def test_everything_goes_along_and_nothing_stays(account, wrong, right):
     assert [open_blob(part.blob) for part in parts] == [VISIT, b"%PDF-1.4 test"]
     assert [part.outcome for part in parts] == ["document", "file"]
     assert Document.objects.get().facts["patient"]["name"] == "Nora Whitlock"
+
+
+def test_a_package_of_files_stays_a_package_and_its_files_are_files(account, wrong, right):
+    message = picked_up(account, wrong, files=[("care.zip", "application/zip", of_letters())])
+    before = contents(wrong)
+    assert len(before) == 2
+    move(message, right, account)
+    assert contents(right) == before
+    outcomes = Message.objects.get().attachments.values_list("outcome", flat=True)
+    assert list(outcomes) == ["unpacked", "file", "file"]
 
 
 def test_no_key_of_the_wrong_record_opens_anything_of_it(account, wrong, right):

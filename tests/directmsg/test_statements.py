@@ -10,9 +10,10 @@ from django.test import Client
 from directmsg import compose
 from directmsg.agent.message import NewAttachment, parse
 from healthvault.store.blobs import open_blob
-from records import filing
+from records import editing, filing, uploading
 from records.clinical import xdm
-from records.models import Document, Message
+from records.models import Document, Entry, FilePreference, Grant, Message, Right
+from tests import factories
 from tests.cms_peers import MISSING, OpenSsl
 from tests.directmsg import world as worlds
 from tests.documents import CDA_TYPE, VISIT
@@ -122,6 +123,44 @@ def test_a_package_brings_its_documents_with_what_it_says_of_them(world):
     assert "damaged" not in said
     page = page_of(world, message)
     assert "Letter to you.pdf" in page
+
+
+LETTERS = [
+    xdm.PackagedDocument(b"%PDF-1.4 about the knee", "application/pdf", "Knee"),
+    xdm.PackagedDocument(b"%PDF-1.4 about the foot", "application/pdf", "Foot"),
+]
+
+
+def of_letters() -> bytes:
+    at = worlds.datetime(2024, 5, 16, tzinfo=worlds.UTC)
+    return xdm.write_xdm(LETTERS, sender=OFFICE, recipients=[OFFICE], at=at, package_id=uuid4())
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_package_of_files_is_no_file_beside_its_own_and_hides_what_is_hidden(world, *, uploaded):
+    world.record.files_preference = FilePreference.ALWAYS
+    world.record.save()
+    data = of_letters()
+    if uploaded:
+        message = uploading.take_upload(world.record, world.account, "care.zip", data).message
+        again = uploading.take_upload(world.record, world.account, "care.zip", data)
+        assert (again.new, again.message.pk) == (False, message.pk)
+    else:
+        message = arrived(world, attachments=[NewAttachment("care.zip", "application/zip", data)])
+    outcomes = message.attachments.values_list("outcome", flat=True)
+    assert list(outcomes) == ["unpacked", "file", "file"]
+    files = list(Entry.objects.filter(record=world.record, kind="file").select_related("record__holder"))
+    assert {each.content["name"] for each in files} == {"Knee.pdf", "Foot.pdf"}
+    helper = factories.account("helper@patient.example")
+    Grant.objects.create(account=helper, record=world.record, right=Right.VIEW)
+    theirs, own = Client(), Client()
+    theirs.force_login(helper)
+    own.force_login(world.account)
+    whole = f"/messages/{message.pk}/attachments/0/"
+    assert theirs.get(whole).status_code == 200
+    editing.set_personal(files[0], world.account, personal=True)
+    assert theirs.get(whole).status_code == 404
+    assert b"".join(own.get(whole)) == data
 
 
 # --- documents in any company ---------------------------------------------------------------------------
