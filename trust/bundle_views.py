@@ -67,7 +67,12 @@ def bundle_add(request: HttpRequest) -> HttpResponse:
 @staff_only
 def bundle_change(request: HttpRequest, bundle_id: str) -> HttpResponse:
     """Another address, signer or interval, or on and off."""
-    return _bundle_form(request, get_object_or_404(Bundle, pk=bundle_id), {})
+    if request.method != "POST":
+        return _bundle_form(request, get_object_or_404(Bundle, pk=bundle_id), {})
+    with transaction.atomic():
+        # Held from the first look on: what is saved must not undo what another administrator does meanwhile.
+        row = get_object_or_404(Bundle.objects.select_for_update(), pk=bundle_id)
+        return _bundle_form(request, row, {})
 
 
 def _bundle_form(request: HttpRequest, row: Bundle, initial: dict[str, Any]) -> HttpResponse:

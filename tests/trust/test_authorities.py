@@ -3,7 +3,6 @@
 import datetime
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
@@ -13,6 +12,7 @@ from django.utils import timezone
 
 from healthvault.audit.models import AuditEvent
 from healthvault.vault.errors import KeyringUnavailable
+from tests.interleaving import another_process
 from tests.tools import need, run
 from trust import authorities, context
 from trust.errors import BadName, UnknownIssuer
@@ -241,30 +241,11 @@ def test_two_operators_at_once_make_one_authority():
     assert Crl.objects.count() == 1
 
 
-@contextmanager
-def another_process(act, after):
-    """Let another process do its whole work between two statements of ours: when `after` of them are done."""
-    done = 0
-
-    def pass_on(execute, sql, params, many, context):
-        nonlocal done
-        result = execute(sql, params, many, context)
-        if "trust_identity" in sql:
-            done += 1
-            if done == after:
-                act()
-        return result
-
-    with connection.execute_wrapper(pass_on):
-        yield
-    assert done >= after
-
-
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_two_beats_at_once_make_one_successor(after):
     first = authorities.our_authority()
     others = []
-    with another_process(lambda: others.append(authorities.make_authority()), after):
+    with another_process(lambda: others.append(authorities.make_authority()), after, "trust_identity"):
         made = authorities.make_authority()
     assert others == [made]
     assert list(Identity.objects.order_by("created")) == [first, made]
@@ -274,7 +255,7 @@ def test_two_beats_at_once_make_one_successor(after):
 @pytest.mark.parametrize("after", [1, 2])
 def test_the_first_authority_is_made_once_by_two_at_once(after):
     others = []
-    with another_process(lambda: others.append(authorities.our_authority()), after):
+    with another_process(lambda: others.append(authorities.our_authority()), after, "trust_identity"):
         made = authorities.our_authority()
     assert others == [made]
     assert Identity.objects.get() == made

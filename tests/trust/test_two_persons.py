@@ -9,7 +9,9 @@ from django.core.management import call_command
 from django.test import Client
 
 from healthvault.audit.models import AuditEvent
+from records.models import Account
 from tests import factories, pki_factory
+from tests.interleaving import another_process, tries
 from trust import authorities, bundles, identity_requests, keyimport, renewal
 from trust.models import Anchor, Bundle
 
@@ -141,6 +143,30 @@ def test_a_proposal_can_be_dropped_by_either(ida, ben):
     ben.post(f"/trust/bundles/{bundle.pk}/proposal/", {"act": "drop"})
     assert state(bundle) == ("", False, False)
     assert "changed meanwhile" in agree(ben, bundle, "x")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("act", ["agree", "drop"])
+def test_who_changes_a_bundle_undoes_nothing_that_another_does_meanwhile(ida, ben, act, after):
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=True)
+    page = f"/trust/bundles/{bundle.pk}/"
+    other = "https://other.example/all.p7b"
+    ida.post(f"{page}change/", {**FORM, "url": other})
+    bundle.refresh_from_db()
+    account, seen = Account.objects.get(email="ben@portal.example"), bundles.proposal(bundle).digest
+    came_between = []
+
+    def decide():
+        bundles.agree(bundle, account, seen) if act == "agree" else bundles.drop_proposal(bundle, account)
+
+    with another_process(lambda: came_between.append(tries(decide)), after, "trust_bundle"):
+        ida.post(f"{page}change/", {**FORM, "url": URL, "hours": "12"})
+    bundle.refresh_from_db()
+    assert (came_between, bundle.interval_s) == ([False], 12 * 3600)
+    decide()
+    assert state(bundle) == (other if act == "agree" else URL, True, False)
+    assert bundle.interval_s == 12 * 3600
 
 
 def test_the_proposal_of_somebody_who_left_needs_a_new_one(ida, ben):
