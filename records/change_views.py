@@ -379,8 +379,18 @@ def upload(request: HttpRequest, record_id: str) -> HttpResponse:
         done = uploading.take_upload(access.record, signed_in(request), file.name or "", file.read())
         if not done.new:
             messages.info(request, "This very file is in the record already. Nothing was added twice.")
+        elif not access.messages.filter(pk=done.message.pk).exists():
+            # Until it is read nobody knows whether it says something that is kept from this person.
+            messages.success(request, _TAKEN)
+            return redirect("records:overview", record_id=access.record.pk)
         return redirect("records:upload_result", record_id=access.record.pk, message_id=done.message.pk)
     return render(request, "records/upload.html", {"record": access.record, "form": form})
+
+
+_TAKEN = (
+    "The file was taken in and is being read. What comes of it appears in the record, as far as it is for you"
+    " to see."
+)
 
 
 @require_safe

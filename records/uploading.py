@@ -11,7 +11,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from healthvault.audit import trail
+from healthvault.store.models import Blob
 
+from .access import messages_visible_to
+from .arranging import lock
 from .filing import file_message
 from .intake import IncomingMessage, store_parts
 from .looking import type_of
@@ -33,9 +36,10 @@ def take_upload(record: Record, account: Account, filename: str, data: bytes) ->
 
     What it is its own bytes say. A file that is no document becomes one of the record's files whatever the
     preference for attachments: putting it here was the answer. The same bytes again, while their first
-    upload is here, are not taken twice: that upload is returned.
+    upload is here, are not taken twice: that upload is returned, where `account` may see it. One that is
+    hidden from them is as if it were not there, since the answer would tell of it.
     """
-    before = _same(record, data)
+    before = _same(record, account, data)
     if before is not None:
         return Upload(before, new=False)
     name = clean_name(filename)
@@ -50,18 +54,25 @@ def take_upload(record: Record, account: Account, filename: str, data: bytes) ->
         parts=parts,
     )
     with transaction.atomic():
+        # What takes long, reading and sealing, is done before; so another upload may have come first.
+        lock(record)
+        before = _same(record, account, data)
+        if before is not None:
+            for blob in Blob.objects.filter(pk__in=incoming.blobs):
+                blob.delete()
+            return Upload(before, new=False)
         message = file_message(record, incoming, direction=Message.Direction.OWN, files=FilePreference.ALWAYS)
         Message.objects.filter(pk=message.pk).update(opened=timezone.now())
         trail.record("file.uploaded", actor=account, record=record, subject=message.pk)
     return Upload(message, new=True)
 
 
-def _same(record: Record, data: bytes) -> Message | None:
-    """The upload of these very bytes whose document or file is still here."""
+def _same(record: Record, account: Account, data: bytes) -> Message | None:
+    """The upload of these very bytes whose document or file is still here, and which `account` may see."""
     rows = Attachment.objects.filter(
+        message__in=messages_visible_to(account),
         message__record=record,
         message__direction=Message.Direction.OWN,
-        message__deleted=None,
         size=len(data),
     ).filter(
         Q(documents__isnull=False)
