@@ -44,6 +44,7 @@ from .models import (
     EntryKey,
     EntrySource,
     EntryVersion,
+    Grant,
     Import,
     Message,
     Record,
@@ -79,7 +80,8 @@ def restore_record(record: Record, file: IO[bytes], account: Account | None) -> 
     """Add everything of an exported record (`records.record_archive`) to `record`.
 
     What is there already stays as it is. Who signed a restored message is marked as told by the file:
-    nobody checked that signature here. Raises `NotRestorable`; then nothing is added.
+    nobody checked that signature here. Changes are put down to people whom the record is shared with; those
+    of others are nobody's. Raises `NotRestorable`; then nothing is added.
     """
     try:
         packed = file.seek(0, io.SEEK_END)
@@ -282,8 +284,8 @@ class _Restoring:
         filings = self._present(Import, (s["filing"] for row in table for s in row["sources"]))
         parts = self._present(Attachment, (row["attachment"] for row in table))
         blobs = dict(Attachment.objects.filter(message__record=self.record).values_list("pk", "blob"))
-        ids = {one["account"] for row in table for one in row["versions"] if one["account"]}
-        people = set(Account.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        # The file says who changed what: believed of the people of this record, and of nobody else.
+        people = set(Grant.objects.filter(record=self.record).values_list("account", flat=True))
         holder_key = self.record.holder.unwrap()
         entries: list[tuple[Any, ...]] = []
         sources: list[tuple[Any, ...]] = []

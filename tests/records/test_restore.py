@@ -11,7 +11,17 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from records import editing, restore, undo
-from records.models import Attachment, Document, Entry, EntryKey, EntrySource, Import, Message, Record
+from records.models import (
+    Attachment,
+    Document,
+    Entry,
+    EntryKey,
+    EntrySource,
+    EntryVersion,
+    Import,
+    Message,
+    Record,
+)
 from records.record_archive import RecordArchive
 from tests import factories
 from tests.pure.clinical.documents import everything as sample
@@ -127,6 +137,21 @@ def test_signatures_of_restored_messages_are_hearsay(record):
     data = exported(record)
     restored(emptied(record), data)
     assert all(message.signers[0]["restored"] for message in Message.objects.filter(record=record))
+
+
+def test_changes_are_put_down_to_people_of_the_record_only(record):
+    """Whoever writes a file could have anybody in the history of an item."""
+    stranger = factories.account("tomas@people.example", "Tomas Bergland")
+    owner = record.grants.get().account
+    named_ = {version.account for version in EntryVersion.objects.filter(entry__record=record)}
+    assert named_ == {owner, None}
+    entry = editing.add_item(record, stranger, "allergies", editing.Words("Wool"))
+    assert EntryVersion.objects.filter(entry=entry, account=stranger).exists()
+    data = exported(record)
+    restored(emptied(record), data)
+    versions = EntryVersion.objects.filter(entry__record=record)
+    assert {version.account for version in versions} == {owner, None}
+    assert [version.account for version in versions.filter(entry=entry.pk)] == [None]
 
 
 def test_what_senders_said_comes_back(record):
