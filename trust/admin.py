@@ -139,9 +139,12 @@ class BundleAdmin(ReadOnly):
 
 
 @admin.register(BundleUse)
-class BundleUseAdmin(Audited):
+class BundleUseAdmin(ReadOnly):
+    """To look at only: in production a wider use takes two persons, which is the console's business."""
+
     list_display = ("bundle", "domain", "incoming", "outgoing")
     list_select_related = ("bundle", "domain")
+    fields = ("bundle", "domain", "incoming", "outgoing")
 
 
 @admin.register(Identity)

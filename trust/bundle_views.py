@@ -125,18 +125,24 @@ def _save(
         messages.success(request, f"{row.name} is saved.")
 
 
+_AGREED = {
+    bundles.Source: "is followed from now on. Refresh it to have its anchors.",
+    bundles.Use: "counts as you agreed, from the next message on.",
+}
+
+
 @require_POST
 @staff_only
 def bundle_proposal(request: HttpRequest, bundle_id: str) -> HttpResponse:
-    """Agree to what another administrator wants a bundle to follow, or take the proposal away."""
+    """Agree to what another administrator wants of a bundle, or take the proposal away."""
     row = get_object_or_404(Bundle, pk=bundle_id)
     if request.POST.get("act") == "agree":
         try:
-            bundles.agree(row, request.user, request.POST.get("seen", ""))
+            agreed = bundles.agree(row, request.user, request.POST.get("seen", ""))
         except TrustRefusal as refusal:
             tell_refusal(request, refusal)
         else:
-            messages.success(request, f"{row.name} is followed from now on. Refresh it to have its anchors.")
+            messages.success(request, f"{row.name} {_AGREED[type(agreed)]}")
     elif request.POST.get("act") == "drop":
         bundles.drop_proposal(row, request.user)
         messages.success(request, "The proposal is gone; nothing was changed.")
@@ -149,6 +155,7 @@ def bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
     """One bundle: how its refreshes went, its anchors, who uses it."""
     row = get_object_or_404(Bundle.objects.select_related("proposed_by"), pk=bundle_id)
     anchors = row.anchors.exclude(state=Anchor.State.WITHDRAWN).defer("der").order_by("subject", "id")
+    wanted = bundles.proposal(row)
     context = {
         "bundle": row,
         "signer": Certificate(bytes(row.signer_der)) if row.signer_der else None,
@@ -156,7 +163,8 @@ def bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
         "shrunken": row.last_error == bundles.SHRUNKEN,
         "counts": row.label in trust_context.usable_labels(),
         "may_refresh": bool(row.url) and not _is_unagreed(row),
-        "proposal": bundles.proposal(row),
+        "proposal": wanted,
+        "is_use": isinstance(wanted, bundles.Use),
         "mine": row.proposed_by_id == request.user.pk,
         "page": page_of(request, anchors, 50),
         "changes": row.changes.all()[:20],
@@ -212,22 +220,18 @@ def bundle_use(request: HttpRequest, bundle_id: str) -> HttpResponse:
     if not form.is_valid():
         tell_form(request, form)
         return redirect("trust:bundle", bundle_id=row.pk)
-    wanted = form.cleaned_data
-    with transaction.atomic():
-        BundleUse.objects.update_or_create(
-            bundle=row,
-            domain=wanted["domain"],
-            defaults={"incoming": wanted["incoming"], "outgoing": wanted["outgoing"]},
-        )
-        trail.record(
-            "trust.bundle_use_set",
-            subject=row.pk,
-            request=request,
-            domain=wanted["domain"],
-            incoming=int(wanted["incoming"]),
-            outgoing=int(wanted["outgoing"]),
-        )
-    messages.success(request, "Saved; it holds from the next message on.")
+    domain = form.cleaned_data["domain"]
+    ways = form.cleaned_data["incoming"], form.cleaned_data["outgoing"]
+    wanted = bundles.Use(domain.pk if domain else None, *ways)
+    try:
+        holds = bundles.set_use(row, wanted, request.user)
+    except TrustRefusal as refusal:
+        tell_refusal(request, refusal)
+    else:
+        if holds:
+            messages.success(request, "Saved; it holds from the next message on.")
+        else:
+            messages.warning(request, "A second administrator has to agree before it counts for more.")
     return redirect("trust:bundle", bundle_id=row.pk)
 
 

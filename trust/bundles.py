@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from healthvault.audit import trail
@@ -112,7 +114,7 @@ def add(
     return bundle
 
 
-# --- a new source takes two persons in production -------------------------------------------------------
+# --- a new source, and a wider use, take two persons in production ---------------------------------------
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Source:
     @property
     def digest(self) -> str:
         """What a second person saw, so that nothing else is agreed to."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return _digest(self.to_json())
 
     def put_into(self, bundle: Bundle, before: Source) -> None:
         """Let a bundle, not saved yet, follow this in place of `before`."""
@@ -158,25 +160,111 @@ class Source:
             bundle.checksum = ""
 
 
+@dataclass(frozen=True)
+class Use:
+    """For which of our domains (by its key; None: all) the anchors of a bundle count, and which way."""
+
+    domain_id: UUID | None
+    incoming: bool
+    outgoing: bool
+
+    def to_json(self) -> dict[str, Any]:
+        domain = str(self.domain_id) if self.domain_id else None
+        return {"use": {"domain": domain, "incoming": self.incoming, "outgoing": self.outgoing}}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Use:
+        use = value["use"]
+        return cls(UUID(use["domain"]) if use["domain"] else None, use["incoming"], use["outgoing"])
+
+    @property
+    def digest(self) -> str:
+        """What a second person saw, so that nothing else is agreed to."""
+        return _digest(self.to_json())
+
+    @property
+    def domain_name(self) -> str:
+        """The domain in words."""
+        if self.domain_id is None:
+            return "all our domains"
+        return Domain.objects.filter(pk=self.domain_id).values_list("name", flat=True).first() or "no domain"
+
+    @property
+    def ways(self) -> str:
+        """The directions in words."""
+        if self.incoming and self.outgoing:
+            return "both ways"
+        return "incoming only" if self.incoming else "outgoing only"
+
+    def widens(self, bundle: Bundle) -> bool:
+        """Whether anchors of the bundle would count where, or in a direction in which, none does now."""
+        # A domain has what all domains have, and what it has alone.
+        have = list(bundle.uses.filter(Q(domain=self.domain_id) | Q(domain=None)))
+        comes = self.incoming and not any(use.incoming for use in have)
+        return comes or (self.outgoing and not any(use.outgoing for use in have))
+
+    def set_for(self, bundle: Bundle) -> None:
+        """Write it down in place of the use by the same domain. Raises NotOpen when the domain is gone."""
+        domain = Domain.objects.filter(pk=self.domain_id).first() if self.domain_id else None
+        if self.domain_id and domain is None:
+            raise NotOpen("That domain is here no more.")
+        ways = {"incoming": self.incoming, "outgoing": self.outgoing}
+        BundleUse.objects.update_or_create(bundle=bundle, domain=domain, defaults=ways)
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What the audit trail notes of it."""
+        return {
+            "domain": self.domain_id,
+            "incoming": int(self.incoming),
+            "outgoing": int(self.outgoing),
+        }
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def needs_second_person(before: Source, was_active: bool, after: Source, is_active: bool) -> bool:
     """Whether a change lets anchors in from where none came before, which in production nobody does alone."""
     return bool(settings.PRODUCTION) and is_active and (not was_active or before != after)
 
 
-def proposal(bundle: Bundle) -> Source | None:
-    """What waits for a second administrator's yes, if anything does."""
-    return Source.from_json(bundle.proposal) if bundle.proposal else None
+def proposal(bundle: Bundle) -> Source | Use | None:
+    """What waits for a second administrator's yes, if anything does: one change at a time."""
+    if not bundle.proposal:
+        return None
+    return Use.from_json(bundle.proposal) if "use" in bundle.proposal else Source.from_json(bundle.proposal)
 
 
-def propose(bundle: Bundle, wanted: Source, account: Any) -> None:
-    """Leave a bundle as it is, and write down what `account` wants it to follow."""
+def propose(bundle: Bundle, wanted: Source | Use, account: Any) -> None:
+    """Leave a bundle as it is, and write down what `account` wants instead, in place of an earlier wish."""
     bundle.proposal, bundle.proposed_by = wanted.to_json(), account
     bundle.save(update_fields=["proposal", "proposed_by"])
-    trail.record("trust.bundle_proposed", actor=account, subject=bundle.pk, label=wanted.label)
+    ids = wanted.ids if isinstance(wanted, Use) else {}
+    label = bundle.label if isinstance(wanted, Use) else wanted.label
+    trail.record("trust.bundle_proposed", actor=account, subject=bundle.pk, label=label, **ids)
 
 
-def agree(bundle: Bundle, account: Any, seen: str) -> None:
-    """The second yes: the bundle follows what was proposed. `seen` is the digest of what was shown.
+def set_use(bundle: Bundle, wanted: Use, account: Any) -> bool:
+    """Let a bundle count as `wanted`; False when in production that waits for a second administrator's yes.
+
+    To narrow takes one. Raises NotOpen when another source of it waits already, or the domain is gone.
+    """
+    with transaction.atomic():
+        row = Bundle.objects.select_for_update(of=("self",)).get(pk=bundle.pk)
+        if settings.PRODUCTION and wanted.widens(row):
+            if isinstance(proposal(row), Source):
+                raise NotOpen("Another change of it waits for a second administrator: decide that first.")
+            propose(row, wanted, account)
+            return False
+        wanted.set_for(row)
+        trail.record("trust.bundle_use_set", actor=account, subject=row.pk, **wanted.ids)
+    return True
+
+
+def agree(bundle: Bundle, account: Any, seen: str) -> Source | Use:
+    """The second yes: what was proposed holds, and is given back. `seen` is the digest of what was shown.
 
     Raises NotOpen when something else, or nothing, is proposed now, SecondPersonNeeded for the first person.
     """
@@ -187,10 +275,19 @@ def agree(bundle: Bundle, account: Any, seen: str) -> None:
             raise NotOpen("The proposal changed meanwhile: look again.")
         if row.proposed_by_id in (None, account.pk):
             raise SecondPersonNeeded("You proposed it: a second administrator has to agree.")
-        wanted.put_into(row, Source.of(row))
-        first, row.proposal, row.proposed_by, row.is_active = row.proposed_by_id, None, None, True
+        ids: dict[str, Any] = {}
+        if isinstance(wanted, Use):
+            wanted.set_for(row)
+            ids = wanted.ids
+        else:
+            wanted.put_into(row, Source.of(row))
+            row.is_active = True
+        first, row.proposal, row.proposed_by = row.proposed_by_id, None, None
         row.save()
-        trail.record("trust.bundle_agreed", actor=account, subject=row.pk, first=first, label=row.label)
+        trail.record(
+            "trust.bundle_agreed", actor=account, subject=row.pk, first=first, label=row.label, **ids
+        )
+    return wanted
 
 
 def drop_proposal(bundle: Bundle, account: Any) -> None:

@@ -186,7 +186,7 @@ def request_signs() -> list[Sign]:
         found.append(Sign("warn", "Requests", detail, "Decide", reverse("trust:requests")))
     for bundle in Bundle.objects.filter(proposal__isnull=False).only("pk", "name"):
         url = reverse("trust:bundle", args=[bundle.pk])
-        detail = "What it is to follow waits for a second administrator."
+        detail = "A change of it waits for a second administrator."
         found.append(Sign("warn", f"Bundle {bundle.name}", detail, "Decide", url))
     keyless = IdentityRequest.objects.filter(state=IdentityRequest.State.WAITING, code="keys_unavailable")
     if keyless.exists():

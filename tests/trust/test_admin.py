@@ -8,7 +8,16 @@ from healthvault.audit.models import AuditEvent
 from records.models import Account
 from tests import pki_factory
 from trust import authorities, context
-from trust.models import Anchor, Bundle, Crl, Identity, IdentityRequest, TrustDraft, TrustRequest
+from trust.models import (
+    Anchor,
+    Bundle,
+    BundleUse,
+    Crl,
+    Identity,
+    IdentityRequest,
+    TrustDraft,
+    TrustRequest,
+)
 from trust.pki.certs import Certificate
 
 pytestmark = pytest.mark.django_db
@@ -81,10 +90,12 @@ def test_the_tables_bring_no_anchor_back_and_change_no_bundle(request_of_staff):
         assert not {"state", "reason"} & set(
             admin.site._registry[Anchor].get_form(request_of_staff, anchor).base_fields
         )
-    bundles = admin.site._registry[Bundle]
-    assert bundles.has_view_permission(request_of_staff)
-    assert not bundles.has_add_permission(request_of_staff)
-    assert not bundles.has_change_permission(request_of_staff)
+    for model in (Bundle, BundleUse):
+        table = admin.site._registry[model]
+        assert table.has_view_permission(request_of_staff)
+        assert not table.has_add_permission(request_of_staff)
+        assert not table.has_change_permission(request_of_staff)
+        assert not table.has_delete_permission(request_of_staff)
 
 
 def test_what_people_asked_for_is_shown_without_contact_and_file(request_of_staff):

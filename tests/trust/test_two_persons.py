@@ -13,7 +13,7 @@ from records.models import Account
 from tests import factories, pki_factory
 from tests.interleaving import another_process, tries
 from trust import authorities, bundles, identity_requests, keyimport, renewal
-from trust.models import Anchor, Bundle
+from trust.models import Anchor, Bundle, Domain
 
 pytestmark = pytest.mark.django_db
 
@@ -143,6 +143,77 @@ def test_a_proposal_can_be_dropped_by_either(ida, ben):
     ben.post(f"/trust/bundles/{bundle.pk}/proposal/", {"act": "drop"})
     assert state(bundle) == ("", False, False)
     assert "changed meanwhile" in agree(ben, bundle, "x")
+
+
+BOTH = {"incoming": "on", "outgoing": "on"}
+
+
+def uses(bundle):
+    return sorted(
+        (use.domain.name if use.domain else "all", use.incoming, use.outgoing) for use in bundle.uses.all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "form", "after"),
+    [
+        ([(None, True, False)], BOTH, [("all", True, True)]),
+        ([(OURS, True, True)], {"incoming": "on"}, [("all", True, False), (OURS, True, True)]),
+        ([(None, True, False)], {**BOTH, "domain": OURS}, [("all", True, False), (OURS, True, True)]),
+        ([(OURS, True, False)], {"outgoing": "on", "domain": OURS}, [(OURS, False, True)]),
+        ([], {**BOTH, "domain": OURS}, [(OURS, True, True)]),
+    ],
+)
+def test_a_wider_use_of_a_bundle_takes_two(ida, ben, before, form, after):
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=True)
+    domain = Domain.objects.get_or_create(name=OURS)[0]
+    for name, *ways in before:
+        bundle.uses.create(domain=domain if name else None, incoming=ways[0], outgoing=ways[1])
+    had = uses(bundle)
+    page = f"/trust/bundles/{bundle.pk}/"
+    assert "second administrator" in text(ida.post(f"{page}use/", form, follow=True))
+    assert (uses(bundle), state(bundle)) == (had, (URL, True, True))
+    assert "You proposed it" in agree(ida, bundle)
+    shown = text(ben.get(page))
+    assert "agree to where its anchors count" in shown
+    assert f"<dd>{form.get('domain', 'all our domains')}</dd>" in shown
+    assert "counts as you agreed" in agree(ben, bundle)
+    assert (uses(bundle), state(bundle)) == (after, (URL, True, False))
+    event = AuditEvent.objects.get(action="trust.bundle_agreed")
+    for way in ("incoming", "outgoing"):
+        assert event.ids[way] == str(int(way in form))
+
+
+def test_a_narrower_use_takes_one(ida):
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=True)
+    bundle.uses.create()
+    page = f"/trust/bundles/{bundle.pk}/use/"
+    # What holds for all holds for this one already.
+    ida.post(page, {**BOTH, "domain": OURS})
+    ida.post(page, {"incoming": "on"})
+    assert uses(bundle) == [("all", True, False), (OURS, True, True)]
+    ida.post(page, {"remove": str(bundle.uses.get(domain=None).pk)})
+    assert uses(bundle) == [(OURS, True, True)]
+    assert state(bundle) == (URL, True, False)
+
+
+def test_a_wider_use_drops_no_other_wish(ida, ben):
+    ida.post("/trust/bundles/add/", {**FORM, "url": URL})
+    bundle = Bundle.objects.get()
+    bundle.uses.all().delete()
+    answer = ida.post(f"/trust/bundles/{bundle.pk}/use/", BOTH, follow=True)
+    assert "decide that first" in text(answer)
+    agree(ben, bundle)
+    assert state(bundle) == (URL, True, False)
+    assert uses(bundle) == []
+
+
+def test_a_use_for_a_domain_that_left_cannot_be_agreed_to(ida, ben):
+    bundle = Bundle.objects.create(name="Providers", url=URL, is_active=True)
+    ida.post(f"/trust/bundles/{bundle.pk}/use/", {**BOTH, "domain": OURS})
+    Domain.objects.all().delete()
+    assert "here no more" in agree(ben, bundle)
+    assert uses(bundle) == []
 
 
 @pytest.mark.django_db(transaction=True)
