@@ -17,6 +17,7 @@ from healthvault.audit import trail
 from healthvault.store import jobs
 from healthvault.store.blobs import store_blob
 from healthvault.store.models import new_id
+from records import arranging, quota
 from records.access import whole_records_of
 from records.models import Account, Attachment, Message, Record, Right
 from trust import context as trust_context
@@ -119,6 +120,7 @@ def queue_message(
             opened=now,
             size=len(draft),
         )
+        _require_room(record, attachments)
         for position, part in enumerate(attachments):
             _attach(message, position, part, package=package)
         for address in recipients:
@@ -243,6 +245,15 @@ def _require_size(text: str, attachments: Sequence[NewAttachment]) -> None:
     octets = len(text.encode("utf-8", "replace")) + sum(len(part.data) for part in attachments)
     if octets > most_octets():
         raise TooMuch(f"Text and attachments together may be {most_octets() // 1_000_000} MB at most.")
+
+
+def _require_room(record: Record, attachments: Sequence[NewAttachment]) -> None:
+    """What is attached stays in the record with the sent message."""
+    arranging.lock(record)
+    try:
+        quota.require_room(record, sum(len(part.data) for part in attachments))
+    except quota.RecordFull as full:
+        raise TooMuch(f"{full}.") from full
 
 
 def most_octets() -> int:

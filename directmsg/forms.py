@@ -32,6 +32,18 @@ class AddressForm(forms.Form):
     )
 
 
+class BlockForm(forms.Form):
+    """A sender whose mail is not wanted."""
+
+    sender = forms.CharField(
+        label="Address or domain",
+        max_length=320,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "inputmode": "email"}),
+        help_text="Like office@direct.clinic.example, or direct.clinic.example for everybody there.",
+        error_messages={"required": "Type the address or domain to block."},
+    )
+
+
 class ContactForm(forms.Form):
     """The contact address, typed, when there is no question."""
 

@@ -101,6 +101,27 @@ class PartnerDomain(models.Model):
             raise ValidationError({"name": "Write a domain, like direct.clinic.example."})
 
 
+class BlockedSender(models.Model):
+    """An address, or a whole domain, whose mail a record does not take; in the form that is compared."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    record = models.ForeignKey("records.Record", on_delete=models.CASCADE, related_name="blocked_senders")
+    name = models.CharField(max_length=320)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    since = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["record", "name"], name="each_blocked_sender_once")]
+
+    def __str__(self) -> str:
+        return f"blocked sender {self.pk}"
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it is one address, not a domain."""
+        return "@" in self.name
+
+
 class InboundMail(models.Model):
     """One recipient's copy of one accepted message: the queue of the receiving agent.
 

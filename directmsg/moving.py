@@ -45,7 +45,10 @@ def targets(message: Message, account: Account) -> list[Record]:
 
 
 def move(message: Message, target_id: str, account: Account, *, request: HttpRequest | None = None) -> Record:
-    """Move a picked-up message to the record `target_id`; returns that record. Raises CannotMove."""
+    """Move a picked-up message to the record `target_id`; returns that record.
+
+    Raises CannotMove, `quota.RecordFull`.
+    """
     with transaction.atomic():
         locked = Message.objects.select_for_update(of=("self",)).select_related("record__holder")
         message = locked.get(pk=message.pk)

@@ -99,8 +99,10 @@ def dispatched(mail: InboundMail, reply: Reply) -> OutboundMail | None:
 
 def failed(mail: InboundMail, reply: Reply, code: str, sentence: str = "") -> OutboundMail | None:
     """Tell a trusted sender that `mail` cannot be delivered; `sentence` says why, without its content."""
-    words = sentence or explain(code).sender
-    return _queue_mdn(mail, reply, "failed", explanation=words, error=code)
+    outcome = explain(code)
+    return _queue_mdn(
+        mail, reply, "failed", explanation=sentence or outcome.sender, error=outcome.told or code
+    )
 
 
 def delivered(mail: InboundMail, reply: Reply) -> None:

@@ -12,17 +12,22 @@ class Outcome:
     """What one code means.
 
     `operator` says what happened and what to do. `sender` is the sentence the sender of incoming mail is
-    told, or empty when nothing is told. `person` is what our own person reads about mail they sent, and
+    told, or empty when nothing is told, and `told` the code that goes with it where ours would tell too much.
+    `person` is what our own person reads about mail they sent, and
     `status` the code of RFC 3463 that a failure notification about it carries.
     """
 
     operator: str
     sender: str = ""
+    told: str = ""
     person: str = ""
     status: str = "5.0.0"
 
 
 _BAD_SUBJECT = "The subject line does not follow the form e-mail;question;answer;subject."
+#: One sentence and one code for a full mailbox and for a blocked sender, who cannot tell which it is.
+_NOT_ACCEPTED = "This mailbox does not accept this message. Ask the recipient by other means."
+_NOT_ACCEPTED_CODE = "not_accepted"
 _NOT_TRUSTED = (
     "This address cannot be written to: its certificate does not lead to an organisation this service trusts."
     " Ask the people who run the service whether it can be added."
@@ -199,6 +204,18 @@ _CERTIFICATES = {
 _AFTER_TRUST = {
     "unknown_recipient": Outcome(
         "No active mailbox has this address.", "There is no mailbox with this address, or it is switched off."
+    ),
+    "mailbox_full": Outcome(
+        "The record this address belongs to has no room for the message (RECORD_SIZE_LIMIT). With a higher"
+        " limit it can be processed again; its sender was told that it was not accepted.",
+        _NOT_ACCEPTED,
+        _NOT_ACCEPTED_CODE,
+    ),
+    "sender_blocked": Outcome(
+        "The people of this record blocked this sender or the sender's domain. The sender was told that the"
+        " mailbox does not accept the message; there is nothing to mend here.",
+        _NOT_ACCEPTED,
+        _NOT_ACCEPTED_CODE,
     ),
     "bad_subject": Outcome("Mail to newuser with a subject line that breaks a rule.", _BAD_SUBJECT),
     "too_many_parcels": Outcome(

@@ -28,7 +28,7 @@ from healthvault.store.lookup import lookup_hash
 from healthvault.store.models import Blob, HolderKey
 from healthvault.vault.errors import VaultError
 from healthvault.vault.errors import WrongAnswer as DoesNotOpen
-from records import filing, proofs
+from records import filing, proofs, quota
 from records.access import visible_to, whole_records_of
 from records.intake import IncomingMessage
 from records.models import Account, Message, Record, Right
@@ -113,6 +113,20 @@ class TooManyCodes(PickupError):
 class NotYourRecord(PickupError):
     code = "not_your_record"
     words = "You cannot add to this record."
+
+
+class NoRoom(PickupError):
+    """The chosen record has no room for it; `words` names the limit."""
+
+    code = "record_full"
+
+    def __init__(self, full: quota.RecordFull) -> None:
+        super().__init__(str(full))
+        self.full = full
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        return f"{self.full}, or choose another record. Nothing is lost: your message keeps waiting here."
 
 
 # --- which parcel ------------------------------------------------------------------------------------------
@@ -426,7 +440,8 @@ def claim(
     """Move the parcel's content into `record`: one transaction, exactly one winner.
 
     The blobs are re-wrapped under the record's key and stay where they are; reading documents
-    follows by the worker. `request` tells the audit trail from where. Raises NotWaiting, NotYourRecord.
+    follows by the worker. `request` tells the audit trail from where. Raises NotWaiting, NotYourRecord,
+    NoRoom.
     """
     if not _may_claim(parcel, account, record):
         raise NotYourRecord
@@ -451,6 +466,10 @@ def claim(
         as_asked = HolderKey.objects.filter(pk=holder.pk, answer_salt=holder.answer_salt)
         if not won or not as_asked.exists():
             raise NotWaiting
+        try:
+            quota.claim_room(record, content.blobs)
+        except quota.RecordFull as full:
+            raise NoRoom(full) from full
         blobs = Blob.objects.filter(pk__in=content.blobs)
         rewrap_all(blobs, key, record.holder, to_key=record_key)
         message = filing.file_message(record, content, patient_confirmed=True)

@@ -248,12 +248,15 @@ def claim(request: HttpRequest, parcel: Parcel) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             message = _claim(request, parcel, form, key)
+        except pickup.NoRoom as full:
+            form.add_error("record", full.words)
         except pickup.PickupError:
             # Somebody else was quicker, or the record was taken from this person meanwhile.
             return redirect("directmsg:pickup")
-        _drop(request)
-        request.session.cycle_key()
-        return redirect(f"{reverse('directmsg:message', args=[message.pk])}?claimed=1")
+        else:
+            _drop(request)
+            request.session.cycle_key()
+            return redirect(f"{reverse('directmsg:message', args=[message.pk])}?claimed=1")
     context = {"parcel": parcel, "form": form, "preview": pickup.preview(parcel, key)}
     return render(request, "directmsg/pickup_claim.html", context)
 

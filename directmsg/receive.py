@@ -20,8 +20,8 @@ from healthvault.store.blobs import open_blob, rewrap, rewrap_all
 from healthvault.store.faults import fault
 from healthvault.store.models import Blob, HolderKey
 from healthvault.vault.errors import KeyringUnavailable
-from records import filing, intake
-from records.models import Message
+from records import filing, intake, quota
+from records.models import Message, Record
 from trust import context as trust_context
 from trust import resolvers
 from trust.pki.certs import Certificate
@@ -29,7 +29,7 @@ from trust.pki.errors import PkiError
 from trust.pki.path import Chain
 from trust.pki.policy import TrustContext
 
-from . import addresses, bounces, confirmations, notices, notify, parcels
+from . import addresses, blocking, bounces, confirmations, notices, notify, parcels
 from .agent import incoming
 from .agent.context import DirectContext, context_part
 from .agent.errors import AgentError, NotEncrypted
@@ -86,13 +86,19 @@ def _wait(mail: InboundMail, code: str) -> str | None:
 
 
 class Refused(Exception):
-    """A message that cannot be delivered; `sentence` is what a trusted sender is told, if not the usual."""
+    """A message that cannot be delivered; `sentence` is what a trusted sender is told, if not the usual.
 
-    def __init__(self, code: str, detail: str = "", sentence: str = "") -> None:
+    `record` is the one that did not take it, in whose history it then stands.
+    """
+
+    def __init__(
+        self, code: str, detail: str = "", sentence: str = "", *, record: Record | None = None
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.detail = detail
         self.sentence = sentence
+        self.record = record
 
 
 def _end(
@@ -103,6 +109,7 @@ def _end(
     *,
     reply: notices.Reply | None = None,
     sentence: str = "",
+    record: Record | None = None,
 ) -> str | None:
     """Close the row without a delivery, with the reason for the operator.
 
@@ -124,7 +131,7 @@ def _end(
             MailEvent.objects.create(inbound=mail, name=state, code=code[:40])
             if code == NotEncrypted.code:
                 bounces.note(mail)
-            trail.record(f"mail.{state}", subject=mail.pk, outcome=code)
+            trail.record(f"mail.{state}", record=record, subject=mail.pk, outcome=code)
             if reply is not None:
                 notices.processed(mail, reply)
                 notices.failed(mail, reply, code, sentence)
@@ -185,14 +192,15 @@ def _process(mail: InboundMail) -> str | None:
     if opened.kind != "message":
         return _note_notification(mail, opened)
     # From here on the sender is known and trusted, and is told what becomes of the message.
+    record = None
     try:
         return _deliver(mail, opened, name)
     except Refused as refused:
-        code, detail, sentence = refused.code, refused.detail, refused.sentence
+        code, detail, sentence, record = refused.code, refused.detail, refused.sentence, refused.record
     except (AgentError, PkiError) as error:
         code, detail, sentence = error.code, error.detail, ""
     reply = notices.Reply.about(opened, mail.recipient)
-    return _end(mail, State.REFUSED, code, detail, reply=reply, sentence=sentence)
+    return _end(mail, State.REFUSED, code, detail, reply=reply, sentence=sentence, record=record)
 
 
 def _note_notification(mail: InboundMail, opened: incoming.OpenedMessage) -> str:
@@ -212,6 +220,8 @@ def _deliver(mail: InboundMail, opened: incoming.OpenedMessage, organization_nam
     address = addresses.find(mail.recipient)
     if address is None or address.record is None or address.state != DirectAddress.State.ACTIVE:
         raise Refused("unknown_recipient")
+    if blocking.is_blocked(address.record, opened.from_address):
+        raise Refused("sender_blocked", record=address.record)
     return file_in_record(mail, opened, address, organization_name)
 
 
@@ -226,16 +236,38 @@ def file_in_record(
     """File an opened message in the record of `address` and tell its custodians.
 
     Sealing and unpacking take their time before the transaction, under the key of the mail: what a try
-    left that died is then found by the next one.
+    left that died is then found by the next one. Raises Refused when the record has no room for it.
     """
     record = address.record
     assert record is not None
     assert mail.holder is not None
     assert mail.raw is not None
-    Blob.without_data.filter(holder=mail.holder).exclude(pk=mail.raw.pk).delete()
-    content = to_incoming(mail, opened, mail.holder, organization_name, subject=subject)
+    others = Blob.without_data.filter(holder=mail.holder).exclude(pk=mail.raw.pk)
+    others.delete()
+    try:
+        quota.require_room(record, mail.raw.size)
+        content = to_incoming(mail, opened, mail.holder, organization_name, subject=subject)
+        return _file(mail, opened, address, content, subject)
+    except quota.RecordFull as full:
+        others.all().delete()
+        raise Refused("mailbox_full", record=record) from full
+
+
+def _file(
+    mail: InboundMail,
+    opened: incoming.OpenedMessage,
+    address: DirectAddress,
+    content: intake.IncomingMessage,
+    subject: str | None,
+) -> str:
+    """The transaction of `file_in_record`. Raises RecordFull."""
+    record = address.record
+    assert record is not None
+    assert mail.holder is not None
+    assert mail.raw is not None
     record_key = record.holder.unwrap()
     with transaction.atomic():
+        quota.claim_room(record, content.blobs)
         parts = Blob.without_data.filter(pk__in=content.blobs).exclude(pk=mail.raw.pk)
         rewrap_all(parts, mail.holder, record.holder, to_key=record_key)
         take_over_raw(mail, record.holder, record_key)

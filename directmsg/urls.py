@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import address_views, compose_views, console_views, pickup_views, record_views, views
+from . import address_views, blocking_views, compose_views, console_views, pickup_views, record_views, views
 
 app_name = "directmsg"
 
@@ -20,6 +20,8 @@ urlpatterns = [
     path(
         "messages/addresses/<uuid:record_id>/<uuid:address_id>/", address_views.switch, name="address_switch"
     ),
+    path("messages/blocked/<uuid:record_id>/", blocking_views.of_record, name="blocked"),
+    path("messages/blocked/<uuid:record_id>/<uuid:blocked_id>/", blocking_views.unblock, name="unblock"),
     path("messages/<uuid:message_id>/", views.message, name="message"),
     path("messages/<uuid:message_id>/move/", views.move, name="move"),
     path("messages/<uuid:message_id>/opened/", views.mark_opened, name="mark_opened"),

@@ -17,12 +17,13 @@ from django.views.decorators.http import require_POST, require_safe
 from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import download
-from records import filing
+from records import filing, quota
 from records.access import messages_visible_to, open_access, signed_in, whole_records_of
 from records.models import Attachment, Document, Message, Right
 from records.unpacked import about_of, contents_of
 
-from . import addresses, html_mail, moving, pickup
+from . import addresses, blocking, html_mail, moving, pickup
+from .agent.address import normalise
 
 #: For how long one line of the trail stands for a view whose page asks for what is new.
 VIEW_LASTS = timedelta(hours=1)
@@ -85,12 +86,22 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
         "may_change": access.may_change,
         "move_to": moving.targets(shown, signed_in(request)),
         "may_see_raw": access.custodian,
+        "block_names": _names_to_block(shown) if access.whole and access.may_change else (),
     }
     if not asking:
         return render(request, "directmsg/message.html", context)
     # 286 ends the asking of a page that has asked for long enough.
     status = 200 if contents.worth_asking else 286
     return render(request, "directmsg/_documents.html", context, status=status)
+
+
+def _names_to_block(shown: Message) -> tuple[str, ...]:
+    """The sender's address and domain, when it wrote to the record by Direct mail and is not blocked yet."""
+    direct = shown.direction == Message.Direction.IN and shown.source == Message.Source.DIRECT
+    if not direct or not shown.from_address or blocking.is_blocked(shown.record, shown.from_address):
+        return ()
+    address = normalise(shown.from_address)
+    return (address, address.rpartition("@")[2])
 
 
 def _just_viewed(request: HttpRequest, shown: Message) -> bool:
@@ -165,6 +176,8 @@ def move(request: HttpRequest, message_id: str) -> HttpResponse:
         target = moving.move(shown, request.POST.get("record", ""), signed_in(request), request=request)
     except moving.CannotMove:
         messages.warning(request, "Nothing was moved. Choose one of your records, within 30 days of pickup.")
+    except quota.RecordFull as full:
+        messages.warning(request, f"Nothing was moved. {full}.")
     else:
         messages.success(request, f"It is in the record of {target.name} now.")
     return redirect("directmsg:message", message_id=shown.pk)

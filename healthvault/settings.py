@@ -100,6 +100,8 @@ DIRECT_LEGACY = frozenset(env.words("DIRECT_LEGACY", allowed=LEGACY_TOLERANCES))
 DIRECT_CONFIRMATION_TIMEOUT = env.number("DIRECT_CONFIRMATION_TIMEOUT", 3600, least=1)
 PARCEL_DAYS = env.number("PARCEL_DAYS", 28, least=1, most=365)
 ANSWER_TRIES = env.number("ANSWER_TRIES", 3, least=3, most=10)
+#: Bytes that one record may hold.
+RECORD_SIZE_LIMIT = env.number("RECORD_SIZE_LIMIT", 4 * 1024**3, least=1_000_000)
 
 FETCH_ALLOW = [split_host_port(word, "FETCH_ALLOW") for word in env.words("FETCH_ALLOW")]
 DIRECT_MX_PORT = env.number("DIRECT_MX_PORT", 25, least=1, most=65535)

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from healthvault.audit import trail
 
 from . import filing as filings
-from . import review, undo, uploading
+from . import quota, review, undo, uploading
 from .access import Access, open_access, signed_in
 from .comparing import Row, compare
 from .facts import Fact
@@ -376,14 +376,12 @@ def upload(request: HttpRequest, record_id: str) -> HttpResponse:
     form = UploadForm(*sent, most=settings.MAX_MESSAGE_SIZE)
     if request.method == "POST" and form.is_valid():
         file = form.cleaned_data["file"]
-        done = uploading.take_upload(access.record, signed_in(request), file.name or "", file.read())
-        if not done.new:
-            messages.info(request, "This very file is in the record already. Nothing was added twice.")
-        elif not access.messages.filter(pk=done.message.pk).exists():
-            # Until it is read nobody knows whether it says something that is kept from this person.
-            messages.success(request, _TAKEN)
-            return redirect("records:overview", record_id=access.record.pk)
-        return redirect("records:upload_result", record_id=access.record.pk, message_id=done.message.pk)
+        try:
+            done = uploading.take_upload(access.record, signed_in(request), file.name or "", file.read())
+        except quota.RecordFull as full:
+            form.add_error("file", f"{full}.")
+        else:
+            return _after_upload(request, access, done)
     return render(request, "records/upload.html", {"record": access.record, "form": form})
 
 
@@ -391,6 +389,16 @@ _TAKEN = (
     "The file was taken in and is being read. What comes of it appears in the record, as far as it is for you"
     " to see."
 )
+
+
+def _after_upload(request: HttpRequest, access: Access, done: uploading.Upload) -> HttpResponse:
+    if not done.new:
+        messages.info(request, "This very file is in the record already. Nothing was added twice.")
+    elif not access.messages.filter(pk=done.message.pk).exists():
+        # Until it is read nobody knows whether it says something that is kept from this person.
+        messages.success(request, _TAKEN)
+        return redirect("records:overview", record_id=access.record.pk)
+    return redirect("records:upload_result", record_id=access.record.pk, message_id=done.message.pk)
 
 
 @require_safe

@@ -16,7 +16,7 @@ from healthvault.store.blobs import rewrap_all
 from healthvault.store.fields import reseal
 from healthvault.store.models import Blob
 
-from . import superseding
+from . import quota, superseding
 from .arranging import lock
 from .export import forget_exports
 from .filing import add_file
@@ -35,6 +35,7 @@ def move_message(message: Message, target: Record, account: Account) -> None:
 
     Imports of its documents are taken back first, so that the record is as if they had never been filed. The
     blobs stay where they are and change their holder; documents are read anew for `target` after commit.
+    Raises `quota.RecordFull`.
     """
     source = message.record
     for record in sorted((source, target), key=lambda one: one.pk):
@@ -47,6 +48,7 @@ def move_message(message: Message, target: Record, account: Account) -> None:
     blobs = _blobs_in(attachments, documents)
     if message.raw_id is not None:
         blobs.add(message.raw_id)
+    quota.claim_room(target, blobs)
     rewrap_all(Blob.objects.filter(pk__in=blobs), source.holder, target.holder)
     _hand_over(message, attachments, documents, target)
     forget_exports(source, account)

@@ -31,7 +31,7 @@ from healthvault.store.models import Blob
 from records.clinical import reader
 from records.clinical.errors import ClinicalError
 
-from . import rows, superseding
+from . import quota, rows, superseding
 from .arranging import connected, lock, rearrange
 from .editing import item_from
 from .imports import FILE_KIND, key_hasher
@@ -164,6 +164,7 @@ class _Restoring:
                 self.blobs[digest] = seal_blob(self.record.holder, self.archive.data(path))
         with transaction.atomic():
             lock(self.record)
+            self._require_room()
             for blob in self.blobs.values():
                 blob.save(force_insert=True)
             self._messages([m for m in messages if m["id"] in fresh])
@@ -171,6 +172,12 @@ class _Restoring:
             self._entries(entries, fresh, keys)
             trail.record("record.restored", actor=account, record=self.record, items=self.done.items)
         return self.done
+
+    def _require_room(self) -> None:
+        try:
+            quota.require_room(self.record, sum(blob.size for blob in self.blobs.values()))
+        except quota.RecordFull as full:
+            raise NotRestorable(str(full)) from full
 
     # --- ids ------------------------------------------------------------------------------------------
 

@@ -11,8 +11,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from healthvault.audit import trail
-from healthvault.store.models import Blob
+from healthvault.store.blobs import rewrap_all
+from healthvault.store.models import Blob, HolderKey
 
+from . import quota
 from .access import messages_visible_to
 from .arranging import lock
 from .filing import file_message
@@ -37,34 +39,44 @@ def take_upload(record: Record, account: Account, filename: str, data: bytes) ->
     What it is its own bytes say. A file that is no document becomes one of the record's files whatever the
     preference for attachments: putting it here was the answer. The same bytes again, while their first
     upload is here, are not taken twice: that upload is returned, where `account` may see it. One that is
-    hidden from them is as if it were not there, since the answer would tell of it.
+    hidden from them is as if it were not there, since the answer would tell of it. Raises
+    `quota.RecordFull`.
     """
     before = _same(record, account, data)
     if before is not None:
         return Upload(before, new=False)
+    quota.require_room(record, len(data))
     name = clean_name(filename)
-    parts = store_parts(record.holder, [(name, type_of(data), data)])
-    incoming = IncomingMessage(
-        from_address="",
-        from_name=account.get_full_name(),
-        subject=name,
-        text="",
-        size=len(data),
-        source=Message.Source.UPLOAD,
-        parts=parts,
-    )
-    with transaction.atomic():
-        # What takes long, reading and sealing, is done before; so another upload may have come first.
-        lock(record)
-        before = _same(record, account, data)
-        if before is not None:
-            for blob in Blob.objects.filter(pk__in=incoming.blobs):
-                blob.delete()
-            return Upload(before, new=False)
-        message = file_message(record, incoming, direction=Message.Direction.OWN, files=FilePreference.ALWAYS)
-        Message.objects.filter(pk=message.pk).update(opened=timezone.now())
-        trail.record("file.uploaded", actor=account, record=record, subject=message.pk)
-    return Upload(message, new=True)
+    # Under a key of their own: the parts of an upload that comes to nothing are none of the record's.
+    holder = HolderKey.create("upload")
+    try:
+        incoming = IncomingMessage(
+            from_address="",
+            from_name=account.get_full_name(),
+            subject=name,
+            text="",
+            size=len(data),
+            source=Message.Source.UPLOAD,
+            parts=store_parts(holder, [(name, type_of(data), data)]),
+        )
+        with transaction.atomic():
+            # What takes long, reading and sealing, is done before; so another upload may have come first.
+            lock(record)
+            before = _same(record, account, data)
+            if before is not None:
+                return Upload(before, new=False)
+            return Upload(_file(record, account, incoming, holder), new=True)
+    finally:
+        holder.delete()
+
+
+def _file(record: Record, account: Account, incoming: IncomingMessage, holder: HolderKey) -> Message:
+    quota.claim_room(record, incoming.blobs)
+    rewrap_all(Blob.without_data.filter(pk__in=incoming.blobs), holder, record.holder)
+    message = file_message(record, incoming, direction=Message.Direction.OWN, files=FilePreference.ALWAYS)
+    Message.objects.filter(pk=message.pk).update(opened=timezone.now())
+    trail.record("file.uploaded", actor=account, record=record, subject=message.pk)
+    return message
 
 
 def _same(record: Record, account: Account, data: bytes) -> Message | None:

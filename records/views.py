@@ -20,7 +20,7 @@ from healthvault.audit import trail
 from healthvault.store.blobs import open_blob
 from healthvault.store.downloads import NoPicture, download, picture
 
-from . import kinds, overview
+from . import kinds, overview, quota
 from .access import Access, grants_of, open_access, signed_in
 from .clinical import narrative
 from .clinical.errors import ClinicalError
@@ -218,7 +218,13 @@ def settings(request: HttpRequest, record_id: str) -> HttpResponse:
         return redirect("records:settings", record_id=record.pk)
     words = dict(IntegrationPreference.choices)
     exceptions = [(name, words[rule]) for name, rule in sorted(record.sender_preferences.items())]
-    context = {"record": record, "form": form, "sender_form": SenderForm(), "exceptions": exceptions}
+    context = {
+        "record": record,
+        "form": form,
+        "sender_form": SenderForm(),
+        "exceptions": exceptions,
+        "room": quota.room_of(record),
+    }
     return render(request, "records/settings.html", context)
 
 

@@ -57,6 +57,33 @@ def put(screen: Screen, record: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
+def test_block_and_unblock_a_sender(stack: Stack, open_screen: Any, width: int) -> None:
+    address = f"odo{width}@people.example"
+    stack.account(address, "Odo Harrowgate")
+    screen = open_screen(width)
+    page = screen.page
+    record = sign_in(screen, address)
+    page.goto(f"{record}settings/")
+    assert "of the 4.0\xa0GB it may hold" in page.inner_text("main")
+    screen.look("settings")
+    page.locator("main").get_by_role("link", name="Blocked senders").click()
+    page.wait_for_url("**/messages/blocked/*/")
+    screen.look("nobody")
+    for name in ("front.office.of.the.department@direct.a-rather-long-name.clinic.example", "Spam.example"):
+        page.fill("#id_sender", name)
+        page.locator("main").get_by_role("button", name="Block", exact=True).click()
+        page.wait_for_selector(f"text={name.lower()} is blocked.")
+    screen.look("blocked")
+    page.fill("#id_sender", "nobody")
+    page.locator("main").get_by_role("button", name="Block", exact=True).click()
+    page.wait_for_selector("text=Type a Direct address")
+    screen.look("refused")
+    page.locator("li", has_text="spam.example").get_by_role("button").click()
+    page.wait_for_selector("text=Mail from spam.example arrives again.")
+    assert "Everybody at this domain" not in page.inner_text("main")
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
 def test_review_then_undo(stack: Stack, open_screen: Any, files: Path, width: int) -> None:
     address = f"wren{width}@people.example"
     stack.account(address, "Wren Harrowgate")

@@ -181,6 +181,8 @@ def test_reading_files(shell: Shell, partner: Partner, tmp_path: Path) -> None:
     ("name", "value"),
     [
         ("PARCEL_DAYS", "soon"),
+        ("RECORD_SIZE_LIMIT", "4 GiB"),
+        ("RECORD_SIZE_LIMIT", "1000"),
         ("DIRECT_LEGACY", "md5"),
         ("SMTP_LISTEN", "2525"),
         ("HEALTHVAULT_ENVIRONMENT", "live"),

@@ -20,7 +20,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from directmsg import compose, confirmations, inbox, pickup
+from directmsg import blocking, compose, confirmations, inbox, pickup
 from directmsg.models import InboundMail, OutboundMail, Parcel
 from healthvault.store.blobs import store_blob
 from records import export, filing, sharing
@@ -147,6 +147,8 @@ RULES = {
     "messages/sent/copies/<uuid:copy_id>/again/": acting(MODIFIERS),
     "messages/addresses/<uuid:record_id>/": Rule(OWNER, OWNER, (("local", "linden.gate.77"),)),
     "messages/addresses/<uuid:record_id>/<uuid:address_id>/": acting(OWNER, off="1"),
+    "messages/blocked/<uuid:record_id>/": Rule(MODIFIERS, MODIFIERS, (("sender", "a.example"),)),
+    "messages/blocked/<uuid:record_id>/<uuid:blocked_id>/": acting(MODIFIERS),
     "messages/<uuid:message_id>/": reading(VIEWERS),
     "messages/<uuid:message_id>/move/": acting(MODIFIERS),
     "messages/<uuid:message_id>/opened/": acting(VIEWERS),
@@ -308,6 +310,7 @@ def world() -> World:
         "sent_id": lost.message_id,
         "copy_id": lost.pk,
         "address_id": record.direct_addresses.get().pk,
+        "blocked_id": blocking.block(record, "spam.example", account=owner).pk,
         "position": 1,
         "kind": "results",
         "entry_id": file.pk,
