@@ -128,7 +128,13 @@ def _told(done: restore.Restored) -> str:
     if not (done.messages or done.documents or done.items):
         return "Everything in this file was in the record already."
     counted = ((done.messages, "message"), (done.documents, "document"), (done.items, "item"))
-    return "Added: " + ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counted) + "."
+    told = "Added: " + ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counted) + "."
+    if done.left_out:
+        told += (
+            f" Left out, as it was not in the form it should have: {done.left_out}"
+            f" note{'' if done.left_out == 1 else 's'} about a message or a document."
+        )
+    return told
 
 
 # --- on paper -------------------------------------------------------------------------------------------

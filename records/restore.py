@@ -50,6 +50,7 @@ from .models import (
     Record,
 )
 from .record_archive import FORMAT, VERSION
+from .shapes import proper_about, proper_facts, proper_package
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 20 * 1024**3
@@ -69,11 +70,15 @@ class NotRestorable(Exception):
 
 @dataclass(slots=True)
 class Restored:
-    """What was added: rows that were there already are not counted."""
+    """What was added: rows that were there already are not counted.
+
+    `left_out` counts what rows that were added say in a form that no record has: it was not taken along.
+    """
 
     messages: int = 0
     documents: int = 0
     items: int = 0
+    left_out: int = 0
 
 
 def restore_record(record: Record, file: IO[bytes], account: Account | None) -> Restored:
@@ -133,8 +138,8 @@ class _Archive:
         return data
 
     def lines(self, path: str) -> list[dict[str, Any]]:
-        """The lines of a table of JSON."""
-        return [json.loads(line) for line in self.data(path, MOST_TABLE_BYTES).splitlines()]
+        """The lines of a table of JSON; raises ValueError for one that is none, or no text in it."""
+        return [_line(line.decode()) for line in self.data(path, MOST_TABLE_BYTES).splitlines()]
 
     def _bounded(self, path: str, most: int) -> bytes:
         with self.archive.open(path) as member:
@@ -142,6 +147,14 @@ class _Archive:
         if len(data) > most:
             raise NotRestorable("a member of the file is larger than its manifest says")
         return data
+
+
+def _line(text: str) -> Any:
+    value = json.loads(text)
+    if "\\ud" in text.lower():
+        # Half a pair of surrogates is no character: no page could be written with it.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 @dataclass(slots=True)
@@ -214,6 +227,13 @@ class _Restoring:
     def _blob(self, path: str) -> Blob:
         return self.blobs[self.archive.digest(path)]
 
+    def _proper(self, check: Callable[[Any], bool], value: Any) -> Any:
+        """`value` where it has its form; else None, and counted."""
+        if check(value):
+            return value
+        self.done.left_out += 1
+        return None
+
     def _messages(self, table: list[dict[str, Any]]) -> None:
         for row in table:
             message = Message.objects.create(
@@ -223,7 +243,7 @@ class _Restoring:
                 source=Message.Source(row["source"]),
                 signers=[{**signer, "restored": True} for signer in row["signers"]],
                 raw=self._blob(row["raw"]) if row["raw"] else None,
-                about=row.get("about"),  # archives of before have none
+                about=self._proper(proper_about, row.get("about")),  # archives of before have none
                 **{name: row[name] for name in _MESSAGE},
                 **_times(row, "sent", "received", "opened", "deleted"),
             )
@@ -256,8 +276,9 @@ class _Restoring:
                 item_type=Document.ItemType(row["item_type"]),
                 digest=lookup_hash("document", f"{self.record.pk}:{digest}"),
                 state=state,
-                package=row.get("package"),
-                **{name: row[name] for name in ("content_type", "facts", "code", "patient_confirmed")},
+                package=self._proper(proper_package, row.get("package")),
+                facts=self._proper(proper_facts, row["facts"]),
+                **{name: row[name] for name in ("content_type", "code", "patient_confirmed")},
                 **_times(row, "created"),
             )
             if row["import"]:

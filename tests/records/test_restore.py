@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from directmsg.agent.request import read_request
 from records import editing, restore, undo
 from records.models import (
     Attachment,
@@ -24,12 +26,17 @@ from records.models import (
 )
 from records.record_archive import RecordArchive
 from tests import factories
+from tests.pure.agent.test_context import CONTEXT, REQUEST
 from tests.pure.clinical.documents import everything as sample
 from tests.records.charts import bring, chart, problem, problems, scanned, shown
 from tests.records.snapshots import documents, everything
 
 pytestmark = pytest.mark.django_db
 
+#: All that a sender can say of a message, as it is kept.
+_REQUEST = read_request(REQUEST.encode())
+assert _REQUEST is not None
+SAID = {"context": CONTEXT.to_json(), "request": _REQUEST.to_json()}
 GOUT, ASTHMA = ("90560007", "Gout"), ("195967001", "Asthma")
 
 
@@ -78,7 +85,7 @@ def test_a_record_comes_back_as_it_was(record):
     keys = EntryKey.objects.filter(record=record).count()
     data = exported(record)
     done = restored(emptied(record), data)
-    assert (done.messages, done.documents) == (5, 5)
+    assert (done.messages, done.documents, done.left_out) == (5, 5, 0)
     assert everything(record) == before
     assert documents(record) == superseded
     assert EntryKey.objects.filter(record=record).count() == keys
@@ -156,15 +163,14 @@ def test_changes_are_put_down_to_people_of_the_record_only(record):
 
 def test_what_senders_said_comes_back(record):
     for message in Message.objects.filter(record=record).select_related("record__holder"):
-        message.about = {"request": {"patient": "Wren"}}
+        message.about = SAID
         message.save()
     for document in Document.objects.filter(record=record).select_related("record__holder"):
         document.package = {"title": "Visit"}
         document.save()
     data = exported(record)
     restored(emptied(record), data)
-    said = {str(message.about) for message in Message.objects.filter(record=record)}
-    assert said == {"{'request': {'patient': 'Wren'}}"}
+    assert all(message.about == SAID for message in Message.objects.filter(record=record))
     assert {str(document.package) for document in Document.objects.filter(record=record)} == {
         "{'title': 'Visit'}"
     }
@@ -244,3 +250,74 @@ def test_a_crafted_file_takes_nothing_of_another_record(record):
         restored(other, crafted)
     assert everything(record) == before
     assert everything(other) == []
+
+
+def rewritten(data: bytes, path: str, **values: object) -> bytes:
+    """The same file with `values` in every row of a table, and a manifest that fits."""
+    source = zipfile.ZipFile(io.BytesIO(data))
+    rows = [{**json.loads(line), **values} for line in source.read(path).splitlines()]
+    table = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    manifest = json.loads(source.read("manifest.json"))
+    (listed,) = (member for member in manifest["members"] if member["path"] == path)
+    listed.update(size=len(table), sha256=hashlib.sha256(table).hexdigest())
+    made = {path: table, "manifest.json": json.dumps(manifest).encode()}
+    return changed(data, **{name.replace("/", "_").replace(".", "_"): value for name, value in made.items()})
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        "nothing",
+        ["context"],
+        {"context": "general"},
+        {"context": {"patient": "Wren"}},
+        {"context": {"patient": {"gender": 1}}},
+        {"context": {"patient_ids": [1]}},
+        {"context": {"type": None}},
+        {"request": {"sources": ["visit.xml"]}},
+        {"request": {"sources": [{"filename": "visit.xml"}]}},
+        {"request": {"patient": ["Wren"], "recurring": "yes"}},
+    ],
+)
+def test_what_senders_said_is_left_out_where_it_has_no_form(record, client, about):
+    data = rewritten(exported(record), "portal/messages.ndjson", about=about)
+    done = restored(emptied(record), data)
+    assert (done.messages, done.left_out) == (5, 5)
+    client.force_login(record.grants.get().account)
+    for message in Message.objects.filter(record=record).select_related("record__holder"):
+        assert message.about is None
+        assert client.get(f"/messages/{message.pk}/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"facts": {"patients": "many"}},
+        {"facts": {"patient": ["Wren"]}},
+        {"facts": {"replaces": 7}},
+        {"facts": "Visit"},
+        {"package": ["Visit"]},
+        {"package": {"title": {"en": "Visit"}}},
+    ],
+)
+def test_what_is_told_of_documents_is_left_out_where_it_has_no_form(record, client, values):
+    data = rewritten(exported(record), "portal/documents.ndjson", state="held", **values)
+    done = restored(emptied(record), data)
+    assert (done.documents, done.left_out) == (5, 5)
+    client.force_login(record.grants.get().account)
+    for page in ("", "imports/", "documents/"):
+        assert client.get(f"/records/{record.pk}/{page}").status_code == 200
+    for document in Document.objects.filter(record=record):
+        assert client.get(f"/records/{record.pk}/documents/{document.pk}/whose/").status_code == 200
+
+
+def test_halves_of_characters_are_not_taken_in(record):
+    data, empty = exported(record), emptied(record)
+    half, whole = (
+        rewritten(data, "portal/messages.ndjson", about={"context": {"purpose": word}})
+        for word in ("\ud800", "\U0001f600")
+    )
+    with pytest.raises(restore.NotRestorable):
+        restored(empty, half)
+    done = restored(empty, whole)
+    assert (done.messages, done.left_out) == (5, 0)
