@@ -86,6 +86,7 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
         "may_change": access.may_change,
         "move_to": moving.targets(shown, signed_in(request)),
         "may_see_raw": access.custodian,
+        "sender_blocked": blocking.is_blocked(shown.record, shown.from_address),
         "block_names": _names_to_block(shown) if access.whole and access.may_change else (),
     }
     if not asking:
@@ -96,9 +97,9 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
 
 
 def _names_to_block(shown: Message) -> tuple[str, ...]:
-    """The sender's address and domain, when it wrote to the record by Direct mail and is not blocked yet."""
+    """The sender's address and domain, when the message came by Direct mail."""
     direct = shown.direction == Message.Direction.IN and shown.source == Message.Source.DIRECT
-    if not direct or not shown.from_address or blocking.is_blocked(shown.record, shown.from_address):
+    if not direct or not shown.from_address:
         return ()
     address = normalise(shown.from_address)
     return (address, address.rpartition("@")[2])

@@ -167,7 +167,9 @@ def test_from_the_message_to_the_list_and_back(world):
     assert re.search(
         rf"{re.escape(world.peer.office)} Blocked since \d+ \w+ \d{{4}} by Nora Whitlock", text(answer)
     )
-    assert "Block this sender" not in client.get(f"/messages/{message.pk}/").content.decode()
+    shown = client.get(f"/messages/{message.pk}/").content.decode()
+    assert "Block this sender" not in shown
+    assert f'<a href="{page(world.record)}">See who is blocked</a>' in shown
     client.post(page(world.record), {"sender": world.peer.office})
     assert BlockedSender.objects.get() == row, "twice is once"
     answer = client.post(f"{page(world.record)}{row.pk}/", follow=True)
