@@ -130,7 +130,7 @@ def _end(
             )
             MailEvent.objects.create(inbound=mail, name=state, code=code[:40])
             if code == NotEncrypted.code:
-                bounces.note(mail)
+                _note_report(mail)
             trail.record(f"mail.{state}", record=record, subject=mail.pk, outcome=code)
             if reply is not None:
                 notices.processed(mail, reply)
@@ -139,6 +139,15 @@ def _end(
         return None
     log.info("mail not delivered", extra={"mail": mail.pk, "state": state, "code": code})
     return state
+
+
+def _note_report(mail: InboundMail) -> None:
+    """Note a failure report in clear; whatever is wrong with it, the mail is refused all the same."""
+    try:
+        with transaction.atomic():
+            bounces.note(mail)
+    except Exception:
+        log.exception("failure report in clear not noted", extra={"mail": mail.pk})
 
 
 def _verifier(address: str, recipient: trust_context.RecipientContext) -> incoming.PathVerifier:

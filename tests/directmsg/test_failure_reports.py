@@ -8,10 +8,12 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from directmsg import confirmations, inbox, receive
 from directmsg.models import InboundMail, MailEvent, OutboundMail
+from healthvault.logging import JsonFormatter
 from healthvault.store.blobs import open_blob
 from records.models import Message
 from tests.direct_peers import Peer
@@ -206,3 +208,34 @@ def test_whatever_else_comes_in_clear_is_refused_and_no_more(world, raw):
     mail = arrives(world, raw)
     assert mail.state == "refused"
     assert not MailEvent.objects.filter(name="bounced_in_clear").exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_report_with_an_identifier_that_no_table_takes_is_refused_and_no_more(world, named):
+    message = world.write()
+    world.send_all()
+    raw = bounce(message, world.peer.office, named=named)
+    mail = arrives(world, raw.replace(message.message_id.encode(), b"<\x00@relay.example>"))
+    assert (mail.state, mail.code, mail.lease_until) == ("refused", "not_encrypted", None)
+    assert not MailEvent.objects.filter(name="bounced_in_clear").exists()
+
+
+def test_whatever_goes_wrong_with_a_report_the_mail_does_not_wait_for_its_lease(world, caplog):
+    message = world.write()
+    world.send_all()
+
+    def fail(execute, sql, params, many, context):
+        if "directmsg_mailevent" in sql and "bounced_in_clear" in str(params):
+            raise ValueError(f"cannot take {params}")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(fail):
+        mail = arrives(world, bounce(message, world.peer.office))
+    assert (mail.state, mail.code, mail.lease_until) == ("refused", "not_encrypted", None)
+    assert [event.name for event in mail.events.all()][-1] == "refused"
+    (line,) = [each for each in caplog.records if "not noted" in each.message]
+    told = JsonFormatter().format(line)
+    assert "ValueError" in told
+    assert str(mail.pk) in told
+    assert "bounced_in_clear" not in told
+    assert message.message_id.strip("<>") not in told
