@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,17 +49,27 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 _HOLD = "certificateHold"
 
 
-def obtain(subject: Certificate, issuer: Certificate, *, kind: fetcher.Kind = fetcher.OCSP) -> bool:
+def obtain(
+    subject: Certificate,
+    issuer: Certificate,
+    *,
+    kind: fetcher.Kind = fetcher.OCSP,
+    total_s: float = fetcher.OCSP.total_s,
+) -> bool:
     """Ask the responders that `subject` names, unless we hold an answer that is not due to be renewed.
 
-    True when what we hold changed, so that the same certificate may now be judged otherwise.
+    All of them together, by GET and by POST, get `total_s` seconds. True when what we hold changed, so that
+    the same certificate may now be judged otherwise.
     """
-    changed, _ = _obtain(subject, issuer, kind)
+    changed, _ = _obtain(subject, issuer, kind, total_s)
     return changed
 
 
-def _obtain(subject: Certificate, issuer: Certificate, kind: fetcher.Kind) -> tuple[bool, str]:
+def _obtain(
+    subject: Certificate, issuer: Certificate, kind: fetcher.Kind, total_s: float
+) -> tuple[bool, str]:
     """Whether an answer came that we did not hold, and the code of the last failure where none came."""
+    ends = time.monotonic() + total_s
     code = ""
     row = OcspAnswer.objects.filter(certificate_sha256=subject.sha256).defer("der").first()
     now = timezone.now()
@@ -68,7 +79,9 @@ def _obtain(subject: Certificate, issuer: Certificate, kind: fetcher.Kind) -> tu
         place = f"{url} {subject.sha256}"
         code = b"".join(memory.recall("ocsp_failed", place) or []).decode()
         if not code:
-            changed, code = _take(url, place, subject, issuer, kind)
+            if time.monotonic() >= ends:
+                return False, fetcher.TimedOut.code
+            changed, code = _take(url, place, subject, issuer, kind, ends)
             if not code:
                 return changed, ""
     return False, code
@@ -79,29 +92,40 @@ def _is_fresh(row: OcspAnswer, now: datetime) -> bool:
 
 
 def _take(
-    url: str, place: str, subject: Certificate, issuer: Certificate, kind: fetcher.Kind
+    url: str, place: str, subject: Certificate, issuer: Certificate, kind: fetcher.Kind, ends: float
 ) -> tuple[bool, str]:
+    hurried = ends - time.monotonic() < fetcher.FIRST_BYTE_S
     try:
-        answer = ocsp.OcspAnswer(_ask(url, ocsp.question(subject, issuer), kind))
+        answer = ocsp.OcspAnswer(_ask(url, ocsp.question(subject, issuer), kind, ends))
         return _store(url, answer, subject, _usable(answer, subject, issuer)), ""
     except (fetcher.FetchError, ListRefused, OcspError) as error:
-        memory.keep("ocsp_failed", place, [error.code.encode()], int(ASK_AGAIN_AFTER.total_seconds()))
+        if not (hurried and isinstance(error, fetcher.TimedOut)):
+            # Whom we gave too little time is asked again for the next message.
+            memory.keep("ocsp_failed", place, [error.code.encode()], int(ASK_AGAIN_AFTER.total_seconds()))
         held = OcspAnswer.objects.filter(certificate_sha256=subject.sha256)
         held.touch(last_attempt=timezone.now(), last_error=error.code)
         log.warning("OCSP answer not taken", extra={"code": error.code, "host": host_of(url)})
         return False, error.code
 
 
-def _ask(url: str, question: bytes, kind: fetcher.Kind) -> bytes:
+def _ask(url: str, question: bytes, kind: fetcher.Kind, ends: float) -> bytes:
     """By GET where it fits, else by POST, also for those who refuse GET (RFC 6960 appendix A)."""
     short = f"{url.rstrip('/')}/{quote(base64.b64encode(question).decode(), safe='')}"
     if len(short) <= MOST_IN_GET and "?" not in url:
         try:
-            return fetcher.fetch(short, kind).body
+            return fetcher.fetch(short, kind, total_s=_left(ends)).body
         except (fetcher.NotFound, fetcher.BadStatus):
             pass
     headers = {"Content-Type": "application/ocsp-request"}
-    return fetcher.fetch(url, kind, method="POST", body=question, headers=headers).body
+    return fetcher.fetch(url, kind, method="POST", body=question, headers=headers, total_s=_left(ends)).body
+
+
+def _left(ends: float) -> float:
+    """Seconds until `ends`. Raises TimedOut when there is none."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise fetcher.TimedOut("no time was left to ask")
+    return left
 
 
 def _usable(answer: ocsp.OcspAnswer, subject: Certificate, issuer: Certificate) -> ocsp.Said:
@@ -176,7 +200,7 @@ def refresh() -> Refreshed:
         issuer = _issuer(row.certificate)
         if issuer is None:
             continue
-        fresh, code = _obtain(row.certificate, issuer, fetcher.OCSP)
+        fresh, code = _obtain(row.certificate, issuer, fetcher.OCSP, fetcher.OCSP.total_s)
         asked, changed, failed = asked + 1, changed + fresh, failed + bool(code)
         _tell(row, code, now)
     _forget_unused(now)

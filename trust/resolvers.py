@@ -7,6 +7,7 @@ so that a certificate cannot make us fetch without end. Never inside a transacti
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,13 +25,19 @@ from trust.pki.policy import Policy, TrustContext
 MAX_FETCHES = 6
 MAX_HOPS = 2
 MAX_NAMES = 2
+#: For so many seconds in all, whatever their number, OCSP responders hold up one message or recipient.
+ANSWERS_S = 10.0
 
 
 @dataclass
 class Budget:
-    """What may be fetched for one message or one recipient: 6 things in all, each place once."""
+    """What may be fetched for one message or one recipient: 6 things in all, each place once.
+
+    `answers_s`: how many seconds are left to wait for OCSP responders.
+    """
 
     left: int = MAX_FETCHES
+    answers_s: float = ANSWERS_S
     #: The issuers that came, so that whoever asked can show how far a path led.
     fetched: list[Certificate] = field(default_factory=list)
     _asked: set[tuple[str, ...]] = field(default_factory=set)
@@ -56,7 +63,13 @@ class Budget:
     def answer(self, subject: Certificate, issuer: Certificate) -> bool:
         """Whether an OCSP answer came that we did not hold before."""
         asked = (subject.sha256, *subject.ocsp_urls) if subject.ocsp_urls else ()
-        return self._take(asked) and ocsp_answers.obtain(subject, issuer)
+        if self.answers_s <= 0 or not self._take(asked):
+            return False
+        began = time.monotonic()
+        try:
+            return ocsp_answers.obtain(subject, issuer, total_s=self.answers_s)
+        finally:
+            self.answers_s -= time.monotonic() - began
 
     def _take(self, urls: tuple[str, ...]) -> bool:
         if not urls or urls in self._asked or self.left <= 0:

@@ -1,8 +1,10 @@
 """OCSP responders of partners: asked over HTTP, believed when the issuer's word, kept, and asked again."""
 
 import base64
+import dataclasses
 import datetime
 import json
+import time
 from contextlib import suppress
 from io import StringIO
 from urllib.parse import unquote
@@ -308,6 +310,53 @@ def test_a_dead_responder_is_paid_for_once(responder, web, monkeypatch):
     for _ in range(3):
         assert judge(leaf).revocation == "unknown"
     assert len(web.requests) == 1
+
+
+def slow_leaf(web, ca):
+    """A certificate with two responders that give an octet now and then, for longer than anybody waits."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
+    web.plays = _Everything(servers.drip(head, 0.02, 3000))
+    extra = [pki_factory.responder_urls(web.url("/one"), web.url("/two"))]
+    return pki_factory.issue(ca, emails=[PARTNER], extra=extra, fresh_key=True)
+
+
+def test_slow_responders_share_the_time_that_a_message_has(web, ca):
+    leaf = slow_leaf(web, ca)
+    budget = resolvers.Budget(answers_s=0.5)
+    trust = context.for_address(ADDRESS).trust
+    assert resolvers.verify(Certificate(leaf.der), [], lambda: trust, now(), budget).revocation == "unknown"
+    assert [path.startswith("/one") for path in web.paths()] == [True]
+    assert budget.answers_s <= 0
+    # Nor does another certificate of the same message get any.
+    assert not budget.answer(Certificate(slow_leaf(web, ca).der), Certificate(ca.der))
+    assert len(web.paths()) == 1
+
+
+def test_get_and_post_share_it_too(web, ca):
+    leaf = Certificate(slow_leaf(web, ca).der)
+    drip = web.plays["/one"]
+
+    def play(request):
+        if request.line.startswith("GET"):
+            servers.send(request, "405 Method Not Allowed")
+        else:
+            drip(request)
+
+    web.plays = _Everything(play)
+    patient = dataclasses.replace(fetcher.OCSP, total_s=600)
+    began = time.monotonic()
+    assert not ocsp_answers.obtain(leaf, Certificate(ca.der), kind=patient, total_s=1)
+    # The responder would go on for a minute.
+    assert time.monotonic() - began < 40
+
+
+def test_whom_we_gave_too_little_time_is_asked_again(responder, web):
+    leaf = responder.issue()
+    play, web.plays = web.plays, _Everything(servers.drip(b"HTTP/1.1 200 OK\r\n\r\n", 0.02, 3000))
+    subject, issuer = Certificate(leaf.der), Certificate(responder.ca.der)
+    assert not ocsp_answers.obtain(subject, issuer, total_s=0.5)
+    web.plays = play
+    assert ocsp_answers.obtain(subject, issuer)
 
 
 # --- never worse than before ----------------------------------------------------------------------------
