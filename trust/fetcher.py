@@ -221,7 +221,7 @@ def fetch(
 ) -> Fetched:
     """What stands at `url`, by the limits of `kind` (in `total_s` seconds, if that is less).
 
-    Never call it inside a transaction: it may take `kind.total_s`, and the name service's 10 s before. Raises
+    Never call it inside a transaction: it may take `kind.total_s`, the name service included. Raises
     FetchError.
     """
     ends = time.monotonic() + min(kind.total_s, total_s or kind.total_s)
@@ -274,7 +274,7 @@ def _require_success(status: int) -> None:
 def _hop(parts: SplitResult, kind: Kind, request: _Request, ends: float) -> Fetched:
     host = (parts.hostname or "").rstrip(".")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    addresses = _checked(host, port)
+    addresses = _checked(host, port, ends)
     with _hosts.turn(f"{host}:{port}", ends):
         sock = _connected(addresses, port, ends)
         try:
@@ -285,9 +285,9 @@ def _hop(parts: SplitResult, kind: Kind, request: _Request, ends: float) -> Fetc
             sock.close()
 
 
-def _checked(host: str, port: int) -> tuple[str, ...]:
+def _checked(host: str, port: int, ends: float) -> tuple[str, ...]:
     try:
-        return targets.require_allowed(host, port, PORTS)
+        return targets.require_allowed(host, port, PORTS, ends)
     except (targets.ForbiddenAddress, targets.ForbiddenPort) as error:
         raise Forbidden(error.detail) from error
     except targets.NoSuchHost as error:

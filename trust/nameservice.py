@@ -93,13 +93,14 @@ def owner_of(address: str) -> dns.name.Name:
         raise BadName(f"{address!r} cannot be a domain name") from error
 
 
-def look_up(name: dns.name.Name, kind: str) -> Answer:
+def look_up(name: dns.name.Name, kind: str, ends: float | None = None) -> Answer:
     """The records of `kind` ("CERT", "SRV", "A" …) at `name`, CNAMEs followed.
 
-    At most 2 s a try, 3 tries, 10 s in all; TCP when the answer was truncated. Raises NameServiceFailed for
-    silence, SERVFAIL, REFUSED and nonsense.
+    At most 2 s a try, 3 tries, 10 s in all and none after `ends` (of the monotonic clock); TCP when the
+    answer was truncated. Raises NameServiceFailed for silence, SERVFAIL, REFUSED and nonsense.
     """
-    ends = time.monotonic() + TOTAL_S
+    latest = time.monotonic() + TOTAL_S
+    ends = latest if ends is None else min(ends, latest)
     ttl_s, over_tcp = 2**31 - 1, False
     for _ in range(MAX_CNAMES):
         response, by_tcp = _ask(name, kind, ends)
@@ -120,8 +121,11 @@ def look_up(name: dns.name.Name, kind: str) -> Answer:
     raise NameServiceFailed(name, kind, "a chain of aliases without end")
 
 
-def addresses_of(host: str) -> tuple[str, ...]:
-    """Every IPv4 and IPv6 address of `host`; a literal is its own. Raises BadName, NameServiceFailed."""
+def addresses_of(host: str, ends: float | None = None) -> tuple[str, ...]:
+    """Every IPv4 and IPv6 address of `host`; a literal is its own. Raises BadName, NameServiceFailed.
+
+    `ends`: when to stop asking, by the monotonic clock.
+    """
     literal = _literal(host)
     if literal is not None:
         return (literal,)
@@ -130,7 +134,7 @@ def addresses_of(host: str) -> tuple[str, ...]:
     failure: NameServiceFailed | None = None
     for kind in ("A", "AAAA"):
         try:
-            found.extend(record.address for record in look_up(name, kind).records)
+            found.extend(record.address for record in look_up(name, kind, ends).records)
         except NameServiceFailed as error:
             failure = error
     if not found and failure is not None:

@@ -99,7 +99,7 @@ def _take(
         answer = ocsp.OcspAnswer(_ask(url, ocsp.question(subject, issuer), kind, ends))
         return _store(url, answer, subject, _usable(answer, subject, issuer)), ""
     except (fetcher.FetchError, ListRefused, OcspError) as error:
-        if not (hurried and isinstance(error, fetcher.TimedOut)):
+        if not (hurried and isinstance(error, fetcher.TimedOut | fetcher.NameServiceSilent)):
             # Whom we gave too little time is asked again for the next message.
             memory.keep("ocsp_failed", place, [error.code.encode()], int(ASK_AGAIN_AFTER.total_seconds()))
         held = OcspAnswer.objects.filter(certificate_sha256=subject.sha256)

@@ -114,15 +114,18 @@ def _is_this_machine(address: str) -> bool:
         return False
 
 
-def require_allowed(host: str, port: int, ports: frozenset[int]) -> tuple[str, ...]:
+def require_allowed(
+    host: str, port: int, ports: frozenset[int], ends: float | None = None
+) -> tuple[str, ...]:
     """The addresses of `host`, each of which may be connected to at `port`: connect to these and to no other.
 
-    `ports`: those of the service. Pairs in `settings.FETCH_ALLOW` (by name or address) are exempt from both
-    rules. Raises ForbiddenPort, ForbiddenAddress (also when only one address of several is not public),
-    NoSuchHost, and what `nameservice` raises.
+    `ports`: those of the service. `ends`: when to stop asking for addresses (monotonic clock). Pairs in
+    `settings.FETCH_ALLOW` (by name or address) are exempt from both rules. Raises ForbiddenPort,
+    ForbiddenAddress (also when only one address of several is not public), NoSuchHost, and what
+    `nameservice` raises.
     """
     exempt = (host.lower(), port) in settings.FETCH_ALLOW
-    addresses = _addresses(host, exempt)
+    addresses = _addresses(host, exempt, ends)
     if not addresses:
         raise NoSuchHost(f"{host} has no address")
     if exempt or all((each, port) in settings.FETCH_ALLOW for each in addresses):
@@ -136,9 +139,9 @@ def require_allowed(host: str, port: int, ports: frozenset[int]) -> tuple[str, .
     return addresses
 
 
-def _addresses(host: str, exempt: bool) -> tuple[str, ...]:
+def _addresses(host: str, exempt: bool, ends: float | None) -> tuple[str, ...]:
     try:
-        found = nameservice.addresses_of(host)
+        found = nameservice.addresses_of(host, ends)
     except nameservice.NameServiceFailed:
         if not exempt:
             raise

@@ -526,3 +526,16 @@ def test_https_does_not_lead_to_http(tmp_path, monkeypatch, settings, web):
         with pytest.raises(fetcher.Redirected):
             fetcher.fetch(server.url("/b.p7b", scheme="https"), fetcher.BUNDLE)
         assert web.connections == 0
+
+
+def test_a_silent_name_service_has_no_more_time_than_the_fetch(settings):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        settings.DNS_SERVERS = [silent.getsockname()]
+        with pytest.raises(fetcher.NameServiceSilent):
+            fetcher.fetch("http://ocsp.catkin.example/", fetcher.OCSP, total_s=1.5)
+        silent.setblocking(False)
+        silent.recv(4096)
+        # Not again, and not for addresses of the other kind.
+        with pytest.raises(BlockingIOError):
+            silent.recv(4096)
