@@ -235,11 +235,10 @@ def _file_summary(document: Document, summary: ClinicalSummary, body: imports.Bo
     state = _state_for(document, summary)
     facts = document_facts(summary)
     holder_key = record.holder.unwrap()
-    jobs.finish(document, state, facts=seal_value(Document, "facts", document.pk, facts, holder_key))
-    if not Document.objects.filter(pk=document.pk, record=record).exists():
-        # Moved to another record while it was read: a move counts tries anew, so that the fence alone could
-        # let this pass, and what it says would stand in the record it was taken out of.
-        raise jobs.LeaseLost
+    sealed = seal_value(Document, "facts", document.pk, facts, holder_key)
+    # Moved to another record while it was read: a move counts tries anew, so that the fence alone could let
+    # this pass, and what it says would stand in the record it was taken out of.
+    jobs.finish(document, state, {"record": record}, facts=sealed)
     Attachment.objects.filter(documents=document).update(outcome=Attachment.Outcome.DOCUMENT)
     if state == Document.State.READ:
         superseding.note(document, facts)

@@ -76,13 +76,14 @@ def claim(model: type[Job], pk: str, *, waiting: str, working: str) -> Job | Non
     return model._default_manager.get(pk=pk) if taken else None
 
 
-def finish(job: models.Model, state: str, **values: Any) -> None:
+def finish(job: models.Model, state: str, belonging: dict[str, Any] | None = None, /, **values: Any) -> None:
     """Move a claimed row on, inside the transaction of its results.
 
+    `belonging`: fields that must be as they were when the row was claimed, beside the fence.
     Raises `LeaseLost` when the row is no longer held under the fence this worker took.
     """
     model = type(job)
-    held = model._default_manager.filter(pk=job.pk, state=job.state, tries=job.tries)  # type: ignore[attr-defined]
+    held = model._default_manager.filter(pk=job.pk, state=job.state, tries=job.tries, **(belonging or {}))  # type: ignore[attr-defined]
     if held.update(state=state, lease_until=None, **values) != 1:
         raise LeaseLost
     job.state = state  # type: ignore[attr-defined]
