@@ -116,6 +116,9 @@ def is_true(element: Element, name: str) -> bool:
     return element.get(name, "").strip().lower() in {"true", "1"}
 
 
+_CODED_ATTRIBUTES = ("code", "codeSystem", "codeSystemName", "displayName", "nullFlavor")
+
+
 class Cda:
     """One CDA document while it is read."""
 
@@ -124,6 +127,7 @@ class Cda:
         self._ids: dict[str, Element] | None = None
         self._places: dict[Element, dict[Element, int]] = {}
         self._paths: dict[Element, str] = {}
+        self._plain: dict[tuple[str | None, ...], Coded] = {}
 
     # References into the narrative
 
@@ -190,6 +194,16 @@ class Cda:
         """
         if element is None:
             return _named((), "", "", fallbacks)
+        if len(element) == 0 and not fallbacks:
+            # The same test, unit or interpretation stands in a document hundreds of times.
+            key = tuple(map(element.get, _CODED_ATTRIBUTES))
+            known = self._plain.get(key)
+            if known is None:
+                known = self._plain[key] = self._read_coded(element, fallbacks)
+            return known
+        return self._read_coded(element, fallbacks)
+
+    def _read_coded(self, element: Element, fallbacks: tuple[Callable[[], str], ...]) -> Coded:
         own = _coding(element)
         found = (own,) if own is not None else ()
         displays = [element.get("displayName", "")]

@@ -7,6 +7,7 @@ that is beyond doubt in CCR free text (``M/D/YYYY``). Nothing here raises: the l
 import re
 from calendar import monthrange
 from datetime import datetime
+from functools import lru_cache
 
 from records.clinical.types import PartialDate
 
@@ -24,6 +25,7 @@ _WHOLE_LENGTHS = frozenset({8, 12, 14})
 _FIELDS = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
 
 
+@lru_cache(maxsize=1024)  # the statements of one panel have one time
 def parse_hl7(text: str | None) -> PartialDate | None:
     """Read an HL7 TS value (HL7 V3 Data Types R1).
 
