@@ -18,7 +18,7 @@ from healthvault.store.fields import seal_value
 from healthvault.store.ids import new_id
 from healthvault.store.models import Blob
 from healthvault.vault.keyring import derive
-from records.clinical import narrative
+from records.clinical import embedded
 from records.clinical.errors import ClinicalError
 from records.clinical.types import ClinicalSummary
 
@@ -69,7 +69,7 @@ def embedded_body(document: Document, data: bytes, summary: ClinicalSummary) -> 
     if body is None or body.reference or not body.path:
         return None
     try:
-        found = narrative.embedded_file(data, body.path)
+        found = embedded.embedded_file(data, body.path)
     except ClinicalError:
         return None
     if not found.data:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from records.clinical import archive
+from records.clinical.embedded import picture_type
 from records.clinical.errors import ClinicalError
-from records.clinical.narrative import picture_type
 
 #: So much of a text stands in a page; the rest is in the download.
 MOST_TEXT = 100_000

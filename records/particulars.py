@@ -12,9 +12,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from .data_types import (
+    Json,
+    amount,
+    code_of,
+    concept,
+    dosage_in_words,
+    dosages_of,
+    number,
+    party,
+    printed,
+    quantity,
+    resource_of,
+    spread,
+    timing,
+    with_more,
+)
 from .wording import date_in_words, unit_in_words
-
-Json = dict[str, Any]
 
 #: HL7 v3 ObservationInterpretation, and words and tone of the mark; codes not here give their display.
 #: "<" and ">" mean off the scale, but many senders write them for below and above the range: both are true of
@@ -126,23 +140,6 @@ _ABOVE = re.compile(rf"(?:>|>=|≥)\s*(?P<low>\d+(?:\.\d+)?){_UNIT}")
 _AS_WRITTEN = "As the sender wrote it"
 _PANEL = "urn:healthvault-direct:panel"
 _PANEL_PATH = "urn:healthvault-direct:panel-path"
-#: FHIR R4 EventTiming: when in the day a medicine is taken.
-_EVENTS = {
-    "HS": "at bedtime",
-    "WAKE": "on waking",
-    "C": "with meals",
-    "CM": "with breakfast",
-    "CD": "with lunch",
-    "CV": "with dinner",
-    "AC": "before meals",
-    "ACM": "before breakfast",
-    "ACD": "before lunch",
-    "ACV": "before dinner",
-    "PC": "after meals",
-    "PCM": "after breakfast",
-    "PCD": "after lunch",
-    "PCV": "after dinner",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,18 +214,18 @@ def codes(content: Json) -> list[str]:
 
 def ranges(content: Json) -> list[str]:
     """The reference ranges as sent."""
-    return [words for one in _resource(content).get("referenceRange", ()) if (words := _range(one))]
+    return [words for one in resource_of(content).get("referenceRange", ()) if (words := _range(one))]
 
 
 def _range(one: Json) -> str:
     low, high, text = one.get("low"), one.get("high"), str(one.get("text", "")).strip()
     if low and high:
         same = low.get("unit") == high.get("unit")
-        words = f"{_number(low) if same else _quantity(low)} to {_quantity(high)}"
+        words = f"{number(low) if same else quantity(low)} to {quantity(high)}"
     elif low:
-        words = f"{_quantity(low)} or more"
+        words = f"{quantity(low)} or more"
     elif high:
-        words = f"{_quantity(high)} or less"
+        words = f"{quantity(high)} or less"
     else:
         return text
     return f"{words} ({text})" if text else words
@@ -236,7 +233,7 @@ def _range(one: Json) -> str:
 
 def mark(content: Json) -> Mark | None:
     """High, low or abnormal: by the document's own word, else by its one numeric range; else nothing."""
-    resource = _resource(content)
+    resource = resource_of(content)
     if resource.get("status") in ("entered-in-error", "cancelled"):
         return None
     said = [
@@ -255,7 +252,7 @@ def mark(content: Json) -> Mark | None:
 
 
 def _mark_by_range(content: Json) -> Mark | None:
-    found, measured = limits(content), _resource(content).get("valueQuantity", {})
+    found, measured = limits(content), resource_of(content).get("valueQuantity", {})
     if found is None or measured.get("comparator"):
         return None
     low, high = found
@@ -269,7 +266,7 @@ def _mark_by_range(content: Json) -> Mark | None:
 
 def panel(content: Json) -> str:
     """The panel or report a result stood in."""
-    for extension in _resource(content).get("extension", ()):
+    for extension in resource_of(content).get("extension", ()):
         if extension.get("url") == _PANEL:
             return str(extension.get("valueString", ""))
     return ""
@@ -277,7 +274,7 @@ def panel(content: Json) -> str:
 
 def panel_path(content: Json) -> str:
     """Where in its document the panel of a result stands."""
-    for extension in _resource(content).get("extension", ()):
+    for extension in resource_of(content).get("extension", ()):
         if extension.get("url") == _PANEL_PATH:
             return str(extension.get("valueString", ""))
     return ""
@@ -286,8 +283,8 @@ def panel_path(content: Json) -> str:
 def components(content: Json) -> list[tuple[str, str]]:
     """Name and value of the parts of an observation, the units as they are printed."""
     return [
-        (_concept(one.get("code")), _printed(str(one.get("valueString", ""))))
-        for one in _resource(content).get("component", ())
+        (concept(one.get("code")), printed(str(one.get("valueString", ""))))
+        for one in resource_of(content).get("component", ())
     ]
 
 
@@ -297,7 +294,7 @@ def limits(content: Json) -> tuple[Decimal | None, Decimal | None] | None:
     A range written as text counts when it is nothing but numbers and that unit ("4.3-10.8", "< 130 mg/dL").
     Words beside a range may say for whom it holds, or that it is none of the normal ones.
     """
-    resource = _resource(content)
+    resource = resource_of(content)
     measured, given = resource.get("valueQuantity"), resource.get("referenceRange", ())
     if not measured or len(given) != 1:
         return None
@@ -326,16 +323,16 @@ def _written_limits(text: str, unit: str) -> tuple[Decimal | None, Decimal | Non
 
 def relative(content: Json) -> str:
     """Whose condition it is, of an item of family history."""
-    resource = _resource(content)
+    resource = resource_of(content)
     if resource.get("resourceType") != "FamilyMemberHistory":
         return ""
-    return _with(_concept(resource.get("relationship")), str(resource.get("name", "")))
+    return with_more(concept(resource.get("relationship")), str(resource.get("name", "")))
 
 
 def dosage(content: Json) -> str:
     """How a medicine is taken, on one line."""
-    doses = _dosages(_resource(content))
-    return _dosage(doses[0]) if doses else ""
+    doses = dosages_of(resource_of(content))
+    return dosage_in_words(doses[0]) if doses else ""
 
 
 # --- every line ---------------------------------------------------------------------------------------------
@@ -343,7 +340,7 @@ def dosage(content: Json) -> str:
 
 def lines(kind: str, content: Json) -> list[Line]:
     """What the item says besides name, value, dates and status, in the order people ask for it."""
-    resource = _resource(content)
+    resource = resource_of(content)
     reader = _READERS.get(resource.get("resourceType", ""), _nothing)
     found: dict[str, list[str]] = {}
     typed = content.get("typed") or {}
@@ -370,24 +367,24 @@ def _allergy(resource: Json) -> Pairs:
     yield "Reaction", [_reaction(one) for one in resource.get("reaction", ())]
     risk = resource.get("criticality", "")
     yield "Danger", {"unable-to-assess": "Could not be judged"}.get(risk, risk.capitalize())
-    yield "Recorded by", _party(resource.get("recorder"))
+    yield "Recorded by", party(resource.get("recorder"))
     yield "Recorded on", date_in_words(resource.get("recordedDate"))
 
 
 def _reaction(one: Json) -> str:
-    words = ", ".join(filter(None, (_concept(found) for found in one.get("manifestation", ()))))
+    words = ", ".join(filter(None, (concept(found) for found in one.get("manifestation", ()))))
     more = [one.get("severity", ""), date_in_words(one.get("onsetDateTime"))]
-    return _with(words, *more)
+    return with_more(words, *more)
 
 
 def _condition(resource: Json) -> Pairs:
-    if _code(resource.get("verificationStatus")) == "unconfirmed":
+    if code_of(resource.get("verificationStatus")) == "unconfirmed":
         yield "Certainty", "Not confirmed"
-    yield "Severity", _concept(resource.get("severity"))
-    yield "Part of the body", [_concept(one) for one in resource.get("bodySite", ())]
-    yield "Age when it began", _quantity(resource.get("onsetAge"))
+    yield "Severity", concept(resource.get("severity"))
+    yield "Part of the body", [concept(one) for one in resource.get("bodySite", ())]
+    yield "Age when it began", quantity(resource.get("onsetAge"))
     yield "Began", resource.get("onsetString")
-    yield "Recorded by", _party(resource.get("recorder"))
+    yield "Recorded by", party(resource.get("recorder"))
     yield "Recorded on", date_in_words(resource.get("recordedDate"))
 
 
@@ -397,7 +394,7 @@ def _family(resource: Json) -> Pairs:
     if resource.get("deceasedBoolean"):
         yield "Has died", "Yes"
     for one in resource.get("condition", ()):
-        yield "Age when it began", _quantity(one.get("onsetAge"))
+        yield "Age when it began", quantity(one.get("onsetAge"))
         if one.get("contributedToDeath"):
             yield "Cause of death", "Yes"
 
@@ -408,11 +405,11 @@ def _observation(resource: Json) -> Pairs:
     for extension in resource.get("extension", ()):
         if extension.get("url") == _PANEL:
             yield "Part of", extension.get("valueString")
-    yield "How it was measured", _concept(resource.get("method"))
-    yield "Part of the body", _concept(resource.get("bodySite"))
+    yield "How it was measured", concept(resource.get("method"))
+    yield "Part of the body", concept(resource.get("bodySite"))
     for one in resource.get("component", ()):
-        yield _concept(one.get("code")) or "Part", _printed(str(one.get("valueString", "")))
-    yield "Done by", [_party(one) for one in resource.get("performer", ())]
+        yield concept(one.get("code")) or "Part", printed(str(one.get("valueString", "")))
+    yield "Done by", [party(one) for one in resource.get("performer", ())]
     if resource.get("status") in ("registered", "preliminary"):
         yield "Standing", "Not final yet"
     if resource.get("dataAbsentReason"):
@@ -423,76 +420,76 @@ def _judged(one: Json) -> str:
     known = [
         _INTERPRETATIONS[c["code"]][0] for c in one.get("coding", ()) if c.get("code") in _INTERPRETATIONS
     ]
-    return known[0] if known else _concept(one)
+    return known[0] if known else concept(one)
 
 
 def _medicine(resource: Json) -> Pairs:
-    doses = _dosages(resource)
+    doses = dosages_of(resource)
     for one in doses:
         yield _AS_WRITTEN, one.get("text")
-        yield "Dose", [_amount(part) for part in one.get("doseAndRate", ())] or _quantity(one.get("dose"))
-        yield "Rate", [_quantity(part.get("rateQuantity")) for part in one.get("doseAndRate", ())]
-        yield "Rate", _quantity(one.get("rateQuantity"))
-        yield "How often", _timing(one.get("timing", {}))
-        needed = _concept(one.get("asNeededCodeableConcept"))
+        yield "Dose", [amount(part) for part in one.get("doseAndRate", ())] or quantity(one.get("dose"))
+        yield "Rate", [quantity(part.get("rateQuantity")) for part in one.get("doseAndRate", ())]
+        yield "Rate", quantity(one.get("rateQuantity"))
+        yield "How often", timing(one.get("timing", {}))
+        needed = concept(one.get("asNeededCodeableConcept"))
         if needed or one.get("asNeededBoolean"):
             yield "Only when needed", f"For {needed}" if needed else "Yes"
-        yield "Route", _concept(one.get("route"))
-        yield "Where on the body", _concept(one.get("site"))
+        yield "Route", concept(one.get("route"))
+        yield "Where on the body", concept(one.get("site"))
         yield "Instructions", one.get("patientInstruction")
-    yield "For", [_concept(one) for one in resource.get("reasonCode", ())]
+    yield "For", [concept(one) for one in resource.get("reasonCode", ())]
     dispense = resource.get("dispenseRequest", {})
-    yield "Amount", _quantity(dispense.get("quantity"))
+    yield "Amount", quantity(dispense.get("quantity"))
     yield "Refills", str(dispense.get("numberOfRepeatsAllowed", ""))
-    yield "Prescribed by", _party(resource.get("requester"))
-    yield "According to", _party(resource.get("informationSource"))
+    yield "Prescribed by", party(resource.get("requester"))
+    yield "According to", party(resource.get("informationSource"))
 
 
 def _immunization(resource: Json) -> Pairs:
-    yield "Reason", _concept(resource.get("statusReason"))
-    yield "Dose", _quantity(resource.get("doseQuantity"))
+    yield "Reason", concept(resource.get("statusReason"))
+    yield "Dose", quantity(resource.get("doseQuantity"))
     for one in resource.get("protocolApplied", ()):
         yield "Dose number", str(one.get("doseNumberPositiveInt") or one.get("doseNumberString") or "")
     yield "Lot", resource.get("lotNumber")
-    yield "Maker", _party(resource.get("manufacturer"))
-    yield "Route", _concept(resource.get("route"))
-    yield "Where on the body", _concept(resource.get("site"))
-    yield "Given by", [_party(one.get("actor")) for one in resource.get("performer", ())]
+    yield "Maker", party(resource.get("manufacturer"))
+    yield "Route", concept(resource.get("route"))
+    yield "Where on the body", concept(resource.get("site"))
+    yield "Given by", [party(one.get("actor")) for one in resource.get("performer", ())]
     for one in resource.get("reaction", ()):
-        yield "Reaction", _with(_party(one.get("detail")), date_in_words(one.get("date")))
+        yield "Reaction", with_more(party(one.get("detail")), date_in_words(one.get("date")))
 
 
 def _procedure(resource: Json) -> Pairs:
     if resource.get("intent"):
         yield "Standing", {"order": "Ordered", "proposal": "Proposed"}.get(resource["intent"], "Planned")
-    yield "For", [_concept(one) for one in resource.get("reasonCode", ())]
-    yield "Part of the body", [_concept(one) for one in resource.get("bodySite", ())]
-    yield "Device", [_party(one.get("manipulated")) for one in resource.get("focalDevice", ())]
+    yield "For", [concept(one) for one in resource.get("reasonCode", ())]
+    yield "Part of the body", [concept(one) for one in resource.get("bodySite", ())]
+    yield "Device", [party(one.get("manipulated")) for one in resource.get("focalDevice", ())]
     performers = resource.get("performer", ())
-    yield "Done by", [_party(one.get("actor", one)) for one in performers]
-    yield "Place", _party(resource.get("location")) if isinstance(resource.get("location"), dict) else ""
-    yield "Asked for by", _party(resource.get("requester"))
+    yield "Done by", [party(one.get("actor", one)) for one in performers]
+    yield "Place", party(resource.get("location")) if isinstance(resource.get("location"), dict) else ""
+    yield "Asked for by", party(resource.get("requester"))
 
 
 def _encounter(resource: Json) -> Pairs:
     # An ambulatory visit is also what stands there for want of a word.
     if resource.get("class", {}).get("code") != "AMB":
         yield "Kind", resource.get("class", {}).get("display", "").capitalize()
-    yield "For", [_concept(one) for one in resource.get("reasonCode", ())]
-    yield "With", [_party(one.get("individual", one.get("actor"))) for one in resource.get("participant", ())]
-    yield "Place", [_party(one.get("location")) for one in resource.get("location", ())]
-    yield "Afterwards", _concept(resource.get("hospitalization", {}).get("dischargeDisposition"))
+    yield "For", [concept(one) for one in resource.get("reasonCode", ())]
+    yield "With", [party(one.get("individual", one.get("actor"))) for one in resource.get("participant", ())]
+    yield "Place", [party(one.get("location")) for one in resource.get("location", ())]
+    yield "Afterwards", concept(resource.get("hospitalization", {}).get("dischargeDisposition"))
 
 
 def _appointment(resource: Json) -> Pairs:
     yield "Standing", "Planned"
-    yield "With", [_party(one.get("actor")) for one in resource.get("participant", ())]
+    yield "With", [party(one.get("actor")) for one in resource.get("participant", ())]
     yield "Note", resource.get("comment")
 
 
 def _goal(resource: Json) -> Pairs:
     for one in resource.get("target", ()):
-        yield "Target", _quantity(one.get("detailQuantity")) or _spread(one.get("detailRange"))
+        yield "Target", quantity(one.get("detailQuantity")) or spread(one.get("detailRange"))
         yield "Due", date_in_words(one.get("dueDate"))
 
 
@@ -500,26 +497,26 @@ def _device(resource: Json) -> Pairs:
     for one in resource.get("contained", ()):
         yield "Maker", one.get("manufacturer")
         yield "Device identifier", [carrier.get("carrierHRF") for carrier in one.get("udiCarrier", ())]
-    yield "Part of the body", _concept(resource.get("bodySite"))
+    yield "Part of the body", concept(resource.get("bodySite"))
 
 
 def _coverage(resource: Json) -> Pairs:
-    yield "Kind", _concept(resource.get("type"))
-    yield "Insurer", [_party(one) for one in resource.get("payor", ())]
+    yield "Kind", concept(resource.get("type"))
+    yield "Insurer", [party(one) for one in resource.get("payor", ())]
     yield "Member number", resource.get("subscriberId")
-    yield "Insured person", _party(resource.get("subscriber"))
+    yield "Insured person", party(resource.get("subscriber"))
     yield "Group", [one.get("value") for one in resource.get("class", ())]
 
 
 def _team(resource: Json) -> Pairs:
     yield "Team", resource.get("name")
     for one in resource.get("participant", ()):
-        yield "Person", _party(one.get("member"))
-        yield "Role", [_concept(role) for role in one.get("role", ())]
+        yield "Person", party(one.get("member"))
+        yield "Role", [concept(role) for role in one.get("role", ())]
 
 
 def _note(resource: Json) -> Pairs:
-    yield "Written by", [_party(one) for one in resource.get("author", ())]
+    yield "Written by", [party(one) for one in resource.get("author", ())]
     yield "Text", resource.get("description")
 
 
@@ -547,86 +544,3 @@ _READERS: dict[str, Callable[[Json], Pairs]] = {
     "DocumentReference": _note,
     "CarePlan": _note,
 }
-
-
-# --- FHIR data types in words -------------------------------------------------------------------------------
-
-
-def _resource(content: Json) -> Json:
-    found = content.get("resource")
-    return found if isinstance(found, dict) else {}
-
-
-def _concept(found: Json | None) -> str:
-    if not found:
-        return ""
-    displays = [coding.get("display", "") for coding in found.get("coding", ())]
-    return str(found.get("text") or next(filter(None, displays), "") or _code(found))
-
-
-def _code(found: Json | None) -> str:
-    return str(next((one.get("code", "") for one in (found or {}).get("coding", ())), ""))
-
-
-def _party(found: Json | None) -> str:
-    return str((found or {}).get("display", ""))
-
-
-def _number(found: Json) -> str:
-    number = found.get("value", "")
-    return f"{found.get('comparator', '')}{number:g}" if isinstance(number, float) else str(number)
-
-
-def _quantity(found: Json | None) -> str:
-    if not found or "value" not in found:
-        return ""
-    return f"{_number(found)} {unit_in_words(found.get('unit'))}".rstrip()
-
-
-def _printed(written: str) -> str:
-    """A number with its unit as it is printed; other words as they stand."""
-    number, _, unit = written.partition(" ")
-    return f"{number} {unit_in_words(unit)}".rstrip() if number.replace(".", "", 1).isdigit() else written
-
-
-def _spread(found: Json | None) -> str:
-    ends = [_quantity(found.get(end)) for end in ("low", "high")] if found else []
-    return " to ".join(filter(None, ends))
-
-
-def _amount(part: Json) -> str:
-    return _quantity(part.get("doseQuantity")) or _spread(part.get("doseRange"))
-
-
-def _dosages(resource: Json) -> list[Json]:
-    one: Any = resource.get("dosage", resource.get("dosageInstruction", ()))
-    return [one] if isinstance(one, dict) else list(one)
-
-
-def _dosage(one: Json) -> str:
-    parts = [_amount(part) for part in one.get("doseAndRate", ())]
-    parts += [_timing(one.get("timing", {})), _concept(one.get("route")).lower()]
-    if one.get("asNeededBoolean") or one.get("asNeededCodeableConcept"):
-        parts.append("only when needed")
-    return ", ".join(filter(None, parts)) or str(one.get("text", ""))
-
-
-def _timing(found: Json) -> str:
-    said = str(found.get("code", {}).get("text", ""))
-    if said:
-        return said
-    repeat = found.get("repeat", {})
-    if repeat.get("when"):
-        return ", ".join(_EVENTS.get(event, event) for event in repeat["when"])
-    if "period" not in repeat:
-        return ""
-    longest = f" to {_number({'value': repeat['periodMax']})}" if "periodMax" in repeat else ""
-    return f"every {_number({'value': repeat['period']})}{longest} {unit_in_words(repeat.get('periodUnit'))}"
-
-
-def _with(words: str, *more: str) -> str:
-    """The words, with further ones in brackets."""
-    said = ", ".join(filter(None, more))
-    if words and said:
-        return f"{words} ({said})"
-    return words or said

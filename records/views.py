@@ -22,7 +22,7 @@ from healthvault.store.downloads import NoPicture, download, picture
 
 from . import kinds, overview, quota
 from .access import Access, grants_of, open_access, signed_in
-from .clinical import narrative
+from .clinical import embedded, narrative
 from .clinical.errors import ClinicalError
 from .clinical.sections import title_of_code
 from .facts import Fact
@@ -181,10 +181,10 @@ def document_part(request: HttpRequest, record_id: str, document_id: str) -> Htt
     access = open_access(request, record_id)
     record, shown = access.record, _document(access, document_id)
     try:
-        part = narrative.embedded_file(open_blob(shown.blob), request.GET.get("path", ""))
+        part = embedded.embedded_file(open_blob(shown.blob), request.GET.get("path", ""))
     except ClinicalError as error:
         raise Http404 from error
-    if narrative.picture_type(part.data) is not None:
+    if embedded.picture_type(part.data) is not None:
         with contextlib.suppress(NoPicture):
             return picture(part.data)
     trail.record("document.downloaded", record=record, subject=shown.pk, request=request)

@@ -5,21 +5,20 @@ is not in the list is dropped and its text kept, escaped. No style, no script, n
 would fetch: links only to ``http(s)`` and inside the document, pictures only through ``picture_url``.
 """
 
-import binascii
 import re
-from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 from urllib.parse import urlsplit
 
 from records.clinical import ccr, detect, xml
-from records.clinical.care import read_header_encounter
 from records.clinical.cda import V3, Cda, child, descend, flat_text, text_under
-from records.clinical.errors import NoSuchPath, UnsupportedDocument
-from records.clinical.header import Header, encompassing_encounter, event_performers, read_header
+from records.clinical.embedded import decoded, picture_type
+from records.clinical.errors import NoSuchPath
+from records.clinical.header import read_header
+from records.clinical.header_facts import CONFIDENTIAL, Fact, header_facts, on_a_line, patient_facts
 from records.clinical.sections import kind_of, section_code, title_of_code
-from records.clinical.types import ClinicalSummary, EmbeddedBody, Item, Party, PatientFacts
+from records.clinical.types import ClinicalSummary, EmbeddedBody, Item, PatientFacts
 from records.clinical.xml import Element
 
 PictureUrl = Callable[[str], str]
@@ -62,24 +61,8 @@ _BLOCKS = frozenset({"table", "list", "paragraph", "text"})
 _NUMBER = re.compile(r"[1-9]\d{0,2}")
 _ID_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
-_PICTURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
-_CONFIDENTIAL = {"R": "restricted", "V": "very restricted"}
 #: The id of the words that were asked for. No id of a document is this one: those have a prefix.
 FOUND = "found"
-MAX_PICTURE = 20 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the header: plain text, to be escaped where it is shown."""
-
-    label: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +109,6 @@ class DocumentView:
     pictures: tuple[str, ...] = field(default=())
     found: str = ""
     marked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedFile:
-    """Bytes embedded in a document. ``media_type`` is by content for pictures, else as declared."""
-
-    media_type: str
-    data: bytes
 
 
 def render(
@@ -203,49 +178,6 @@ def _title(element: Element) -> str:
     return (text_under(title) if title is not None else "") or title_of_code(section_code(element), display)
 
 
-def embedded_file(data: bytes, path: str) -> EmbeddedFile:
-    """The bytes of a picture of the narrative, or of a body that is no XML.
-
-    :param data: the document as received.
-    :param path: the element path, from ``DocumentView.pictures`` or ``EmbeddedBody.path``.
-    :raises NoSuchPath: when there is nothing embedded at that path.
-    :raises UnsupportedDocument: when what is there is no base64, or a picture that is none of PNG, JPEG, GIF.
-    """
-    element = xml.resolve_path(data, path)
-    if element.tag not in {V3 + "value", V3 + "text"}:
-        raise NoSuchPath("nothing is embedded there")
-    content = _decoded(element)
-    declared = element.get("mediaType", "text/plain").strip().lower()
-    if content is None:
-        raise UnsupportedDocument("what is embedded there cannot be decoded")
-    if declared.startswith("image/") or element.tag == V3 + "value":
-        found = picture_type(content)
-        if found is None:
-            raise UnsupportedDocument("a picture of a kind that is not shown")
-        return EmbeddedFile(found, content)
-    return EmbeddedFile(declared, content)
-
-
-def picture_type(content: bytes) -> str | None:
-    """The type of a picture by its content: PNG, JPEG or GIF, else None."""
-    for start, media_type in _PICTURES:
-        if content.startswith(start):
-            return media_type
-    return None
-
-
-def _decoded(element: Element) -> bytes | None:
-    text = element.text or ""
-    if len(text) > MAX_PICTURE * 2:
-        return None
-    if element.get("representation") != "B64":
-        return text.encode()
-    try:
-        return b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
 class _Renderer:
     """Renders one document; holds where ids are and what has been written."""
 
@@ -276,9 +208,9 @@ class _Renderer:
             title=header.title or "Clinical document",
             date=str(header.date or ""),
             patient=header.patient,
-            facts=tuple(dict.fromkeys(_facts(self.cda, header))),
+            facts=tuple(dict.fromkeys(header_facts(self.cda, header))),
             sections=views,
-            confidentiality=_CONFIDENTIAL.get(header.confidentiality.upper(), ""),
+            confidentiality=CONFIDENTIAL.get(header.confidentiality.upper(), ""),
             body=_body(self.cda),
             pictures=tuple(self.pictures),
             found=f"{self.prefix}-s{around}" if around else "",
@@ -526,7 +458,7 @@ class _Renderer:
         value = child(holder, "value") if holder is not None else None
         if value is None or self.picture_url is None:
             return False
-        content = _decoded(value)
+        content = decoded(value)
         if content is None or picture_type(content) is None:
             return False
         path = self.cda.path(value)
@@ -607,61 +539,6 @@ def _body(cda: Cda) -> EmbeddedBody | None:
     )
 
 
-# The header
-
-
-def _facts(cda: Cda, header: Header) -> Iterator[Fact]:
-    patient = header.patient
-    if patient is not None:
-        yield from _patient_facts(patient)
-    if header.date is not None:
-        yield Fact("Date", header.date.iso)
-    for author in header.authors:
-        yield Fact("Author", _on_a_line(author))
-    if header.custodian is not None and (shown := _on_a_line(header.custodian)):
-        yield Fact("Kept by", shown)
-    encounter = encompassing_encounter(cda.root)
-    if encounter is not None:
-        yield from _encounter_facts(cda, encounter)
-    seen = set()
-    for performer in event_performers(cda.root):
-        line = _on_a_line(cda.party(performer))
-        if line and line not in seen:
-            seen.add(line)
-            yield Fact("Care team", line)
-    for participant in header.participants:
-        yield Fact("Other person", _on_a_line(participant))
-    level = _CONFIDENTIAL.get(header.confidentiality.upper())
-    if level:
-        yield Fact("Confidentiality", level)
-
-
-def _patient_facts(patient: PatientFacts) -> Iterator[Fact]:
-    if patient.name:
-        yield Fact("Patient", patient.name)
-    if patient.birth_date:
-        yield Fact("Born", patient.birth_date)
-    if patient.gender:
-        yield Fact("Gender", patient.gender)
-    for address in patient.addresses[:1]:
-        yield Fact("Address", address.shown)
-    for telecom in patient.telecoms[:2]:
-        # "mailto://…" is how some write it.
-        yield Fact("Telephone" if telecom.system == "phone" else "Contact", telecom.value.removeprefix("//"))
-
-
-def _encounter_facts(cda: Cda, encounter: Element) -> Iterator[Fact]:
-    item = read_header_encounter(cda, encounter)
-    if item is not None:
-        times = " to ".join(str(time) for time in (item.start, item.end) if time)
-        places = ", ".join(item.detail.get("locations", ()))
-        yield Fact("Encounter", ", ".join(part for part in (item.name, times, places) if part))
-
-
-def _on_a_line(party: Party) -> str:
-    return ", ".join(part for part in (party.name, party.role, party.organization) if part)
-
-
 # CCR has no narrative of its own: its items are shown as tables
 
 
@@ -679,10 +556,10 @@ def _render_ccr(document: ClinicalSummary, prefix: str, found: str = "") -> Docu
                 path=section.path,
             )
         )
-    facts = list(_patient_facts(document.patient)) if document.patient else []
+    facts = list(patient_facts(document.patient)) if document.patient else []
     if document.date:
         facts.append(Fact("Date", document.date.iso))
-    facts += [Fact("Author", _on_a_line(author)) for author in document.authors]
+    facts += [Fact("Author", on_a_line(author)) for author in document.authors]
     return DocumentView(
         kind="ccr",
         title=document.title,

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from records.clinical import narrative
+from records.clinical import embedded, narrative
 from records.clinical.errors import NoSuchPath, NotWellFormed, UnsupportedDocument
 from records.clinical.narrative import DocumentView
 from tests.pure.clinical.documents import LOINC, code, document, everything, section
@@ -235,10 +235,10 @@ def test_pictures_by_content() -> None:
     shown = narrative.render(data, picture_url=lambda path: f"/picture?{path}")
     (path,) = shown.pictures
     assert f'<img class="n-picture" src="/picture?{path}"' in shown.sections[0].html
-    assert narrative.embedded_file(data, path) == narrative.EmbeddedFile("image/png", PNG)
+    assert embedded.embedded_file(data, path) == embedded.EmbeddedFile("image/png", PNG)
     # By content, not by what it is called.
     lying = pictured(b"GIF89a" + b"\0" * 9)
-    assert narrative.embedded_file(lying, path).media_type == "image/gif"
+    assert embedded.embedded_file(lying, path).media_type == "image/gif"
 
 
 @pytest.mark.parametrize("content", [b"<svg onload='alert(1)'/>", b"<html>", b"", b"BM\0\0"])
@@ -248,7 +248,7 @@ def test_other_pictures_are_not_shown(content: bytes) -> None:
     assert shown.pictures == ()
     assert "[picture not shown]" in shown.sections[0].html
     with pytest.raises(UnsupportedDocument):
-        narrative.embedded_file(data, "/*/*[8]/*[1]/*[1]/*[1]/*[4]/*[1]/*[1]")
+        embedded.embedded_file(data, "/*/*[8]/*[1]/*[1]/*[1]/*[4]/*[1]/*[1]")
 
 
 def test_pictures_need_an_address() -> None:
@@ -267,13 +267,13 @@ def test_a_body_that_is_no_xml() -> None:
     shown = narrative.render(data)
     assert shown.body is not None
     assert shown.body.media_type == "application/pdf"
-    found = narrative.embedded_file(data, shown.body.path)
+    found = embedded.embedded_file(data, shown.body.path)
     assert (found.media_type, found.data) == ("application/pdf", b"%PDF-1.7 x")
     with pytest.raises(NoSuchPath):
-        narrative.embedded_file(data, "/*/*[2]")
+        embedded.embedded_file(data, "/*/*[2]")
     broken = unstructured('<text mediaType="application/pdf" representation="B64">%%%</text>')
     with pytest.raises(UnsupportedDocument):
-        narrative.embedded_file(broken, shown.body.path)
+        embedded.embedded_file(broken, shown.body.path)
 
 
 def test_an_outside_reference_is_only_text() -> None:

@@ -7,7 +7,7 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from lxml import etree
 
-from records.clinical import fhir, narrative, output
+from records.clinical import embedded, fhir, narrative, output
 from records.clinical.errors import ClinicalError
 from records.clinical.identity import item_key
 from records.clinical.reader import read
@@ -110,7 +110,7 @@ def test_twenty_megabytes_with_a_pdf_in_it() -> None:
     assert [(i.kind, i.name) for i in found.items] == [("notes", "Note"), ("problems", "Gout")]
     assert found.items[0].detail["media_type"] == "application/pdf"
     assert "text" not in found.items[0].detail
-    assert narrative.embedded_file(data, found.items[0].detail["content_path"]).data[:3] == b"ABC"
+    assert embedded.embedded_file(data, found.items[0].detail["content_path"]).data[:3] == b"ABC"
 
 
 def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
