@@ -30,6 +30,8 @@ _ACTIONS = {
         "timeline.viewed": "Looked at the timeline",
         "trend.viewed": "Looked at a chart",
         "record.searched": "Searched the record",
+        "record.removed_viewed": "Looked at what was removed",
+        "import.viewed": "Looked at what a document brought",
     },
     CHANGED: {
         "record.opened": "Opened the record",
@@ -37,6 +39,7 @@ _ACTIONS = {
         "record.restored": "Put an export back",
         "document.read": "Took items from a document",
         "document.confirmed": "Said that a document belongs here",
+        "document.refused": "Said that a document is about somebody else",
         "document.uploaded": "Added a document",
         "file.uploaded": "Added a file",
         "import.reviewed": "Reviewed the items of a document",
